@@ -1,0 +1,88 @@
+"""The one canonical encoding: MessagePack in which a struct is an array in declared field order.
+
+`msgpack` makes the bytes and `msgspec` reads them into typed values, so two independent
+implementations check each other on every decode: whatever does not re-encode to itself is refused
+(both readers accept integers and lengths in wider forms than needed; we must not).
+Source: PROTOCOL §1.
+"""
+
+import unicodedata
+from functools import lru_cache
+from typing import TypeVar
+
+import msgpack
+import msgspec
+
+from node.errors import Reason, Rejected
+
+T = TypeVar("T")
+
+
+def _as_array(value: object) -> tuple[object, ...]:
+    """Turn a struct into the array that stands for it, its tag (if it has one) first."""
+    assert isinstance(value, msgspec.Struct), f"{type(value).__name__} has no canonical form"
+    fields = msgspec.structs.astuple(value)
+    tag = value.__struct_config__.tag
+    return fields if tag is None else (tag, *fields)
+
+
+_packer = msgpack.Packer(default=_as_array, use_bin_type=True, strict_types=False)
+
+
+def encode(value: object) -> bytes:
+    """Return the canonical bytes of a struct, or of tuples of unsigned integers, bytes, text, booleans and None."""
+    packed = _packer.pack(value)
+    assert packed is not None
+    return packed
+
+
+@lru_cache(maxsize=256)
+def _decoder(shape: type[T]) -> msgspec.msgpack.Decoder[T]:
+    return msgspec.msgpack.Decoder(shape)
+
+
+def decode(data: bytes, shape: type[T], *, bytes_max: int) -> T:
+    """Read canonical bytes into `shape`.
+
+    Raises: Rejected(TOO_LARGE) above `bytes_max`; Rejected(MALFORMED) for anything that is not the
+    one canonical encoding of a `shape`.
+    """
+    if len(data) > bytes_max:
+        raise Rejected(Reason.TOO_LARGE, f"{len(data)} bytes, at most {bytes_max}")
+    try:
+        value = _decoder(shape).decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejected(Reason.MALFORMED, f"{_shape_name(shape)}: {error}") from None
+    if encode(value) != data:
+        raise Rejected(Reason.MALFORMED, f"{_shape_name(shape)}: not in canonical form")
+    _check_text(value)
+    return value
+
+
+def _shape_name(shape: object) -> str:
+    return getattr(shape, "__name__", None) or str(shape)
+
+
+def _check_text(value: object) -> None:
+    """Refuse text that is not NFC or holds control characters, at any depth."""
+    match value:
+        case str():
+            if not is_clean_text(value):
+                raise Rejected(Reason.MALFORMED, "text is not NFC or holds control characters")
+        case msgspec.Struct():
+            for field in value.__struct_fields__:
+                _check_text(getattr(value, field))
+        case tuple() | list():
+            for item in value:
+                _check_text(item)
+        case _:
+            return
+
+
+def is_clean_text(text: str) -> bool:
+    """Tell whether text may stand on the chain: NFC, no control characters, no lone surrogates."""
+    if text.isascii():
+        return text.isprintable()
+    if not unicodedata.is_normalized("NFC", text):
+        return False
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)

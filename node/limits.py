@@ -1,0 +1,96 @@
+"""Every bound of the system, unit in the name, and the relations that must hold between them.
+
+What the network agrees on (consensus-critical) is marked so; the rest protects one process.
+"""
+
+from typing import Final
+
+# --- transactions (consensus-critical) ---
+TRANSACTION_BYTES_MAX: Final = 512 * 1024
+"""A batch of 4,096 leaves is 131 kB; a stack of 32 components with openings and paths about 100 kB."""
+TRANSACTION_VALIDITY_HEIGHTS_MAX: Final = 1_000
+"""0 ≤ valid_until_height − height of inclusion ≤ 1,000; ids of as many blocks are remembered."""
+SIGNATURES_PER_TRANSACTION_MAX: Final = 16
+CREDENTIALS_PER_BATCH_MAX: Final = 4_096
+STATUS_ENTRIES_PER_TRANSACTION_MAX: Final = 1_000
+COMPONENTS_PER_STACK_MAX: Final = 64
+STACK_DEPTH_MAX: Final = 4
+STACK_LEAVES_MAX: Final = 256
+"""Components of components, at any depth, of one stack."""
+KEYS_PER_INSTITUTION_MAX: Final = 64
+KEYS_PER_APPLICATION_MAX: Final = 8
+HISTORY_STEPS_PER_INSTITUTION_MAX: Final = 1_024
+PENDING_APPLICATIONS_MAX: Final = 32
+COMPROMISE_LOOKBACK_HEIGHTS_MAX: Final = 1_000
+"""A compromise declared further back needs an authority."""
+STATUS_LIST_BITS: Final = 131_072
+"""Entries of one Bitstring Status List: the least that the recommendation allows."""
+STATUS_LISTS_PER_INSTITUTION_MAX: Final = 65_536
+
+# --- text and lists in records (consensus-critical) ---
+NAME_CHARS_MAX: Final = 200
+TEXT_CHARS_MAX: Final = 4_000
+CODE_CHARS_MAX: Final = 64
+URL_CHARS_MAX: Final = 500
+LIST_ITEMS_MAX: Final = 64
+OUTCOMES_PER_DEFINITION_MAX: Final = 32
+REQUIREMENTS_PER_PATHWAY_MAX: Final = 32
+TRANSLATIONS_MAX: Final = 16
+VALIDITY_MONTHS_MAX: Final = 600
+
+# --- blocks (consensus-critical) ---
+BLOCK_BYTES_MAX: Final = 4 * 1024 * 1024
+BLOCK_TRANSACTIONS_MAX: Final = 4_096
+BLOCK_COST_MAX: Final = 200_000
+"""Cost units (about a microsecond of validation each on the reference machine): a quarter of the
+smallest view-0 timer is 250,000 µs."""
+BLOCK_RESERVED_COST_SHARE_PERCENT: Final = 50
+"""Share of a block kept for authorities and status changes."""
+EVIDENCE_PER_BLOCK_MAX: Final = 16
+
+# --- consensus (consensus-critical where it judges messages) ---
+VALIDATORS_MIN: Final = 4
+VALIDATORS_MAX: Final = 100
+VIEW_TIMEOUT_MIN_MS: Final = 1_000
+VIEW_TIMEOUT_START_MAX_MS: Final = 10_000
+VIEW_TIMEOUT_MAX_MS: Final = 30_000
+HEARTBEAT_MS: Final = 60_000
+CLOCK_AHEAD_MAX_MS: Final = 2_000
+STATUS_INTERVAL_MS: Final = 1_000
+UNDO_HEIGHTS_MAX: Final = 1_024
+"""How far back a state root can still be proven against."""
+
+# --- proofs ---
+PROOF_STEPS_MAX: Final = 256
+MERKLE_PATH_STEPS_MAX: Final = 32
+
+# --- mempool (this process) ---
+MEMPOOL_TRANSACTIONS_MAX: Final = 20_000
+MEMPOOL_BYTES_MAX: Final = 128 * 1024 * 1024
+MEMPOOL_SHARE_PER_INSTITUTION_PERCENT: Final = 50
+
+# --- peers (this process) ---
+FRAME_BYTES_MAX: Final = BLOCK_BYTES_MAX + 256 * 1024
+NOISE_MESSAGE_BYTES_MAX: Final = 65_535
+PEERS_MAX: Final = 256
+PEER_QUEUE_FRAMES_MAX: Final = 1_024
+PEER_QUEUE_BYTES_MAX: Final = 32 * 1024 * 1024
+HANDSHAKE_TIMEOUT_MS: Final = 10_000
+RECONNECT_BACKOFF_MIN_MS: Final = 250
+RECONNECT_BACKOFF_MAX_MS: Final = 15_000
+
+# --- RPC (this process) ---
+RPC_BODY_BYTES_MAX: Final = 1024 * 1024
+RPC_BATCH_CALLS_MAX: Final = 100
+RPC_PAGE_ITEMS_MAX: Final = 1_000
+RPC_WAIT_MS_MAX: Final = 60_000
+BUNDLE_BYTES_MAX: Final = 4 * 1024 * 1024
+
+# --- relations ---
+assert CREDENTIALS_PER_BATCH_MAX * 32 + 65_536 <= TRANSACTION_BYTES_MAX
+assert TRANSACTION_BYTES_MAX * 2 <= BLOCK_BYTES_MAX
+assert FRAME_BYTES_MAX > BLOCK_BYTES_MAX
+assert VIEW_TIMEOUT_MIN_MS <= VIEW_TIMEOUT_START_MAX_MS <= VIEW_TIMEOUT_MAX_MS
+assert BLOCK_COST_MAX <= VIEW_TIMEOUT_MIN_MS * 1_000 // 4
+assert TRANSACTION_VALIDITY_HEIGHTS_MAX < UNDO_HEIGHTS_MAX
+assert 1 << MERKLE_PATH_STEPS_MAX >= CREDENTIALS_PER_BATCH_MAX
