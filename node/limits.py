@@ -15,6 +15,7 @@ CREDENTIALS_PER_BATCH_MAX: Final = 4_096
 STATUS_ENTRIES_PER_TRANSACTION_MAX: Final = 1_000
 COMPONENTS_PER_STACK_MAX: Final = 64
 STACK_DEPTH_MAX: Final = 4
+"""Levels of stacks inside stacks."""
 STACK_LEAVES_MAX: Final = 256
 """Components of components, at any depth, of one stack."""
 KEYS_PER_INSTITUTION_MAX: Final = 64
@@ -47,6 +48,7 @@ smallest view-0 timer is 250,000 µs."""
 BLOCK_RESERVED_COST_SHARE_PERCENT: Final = 50
 """Share of a block kept for authorities and status changes."""
 EVIDENCE_PER_BLOCK_MAX: Final = 16
+"""Reports of a validator that signed two things."""
 
 # --- consensus (consensus-critical where it judges messages) ---
 VALIDATORS_MIN: Final = 4

@@ -1,6 +1,7 @@
 """What every test of the project may rely on: marks by folder, one profile of hypothesis, and `require`.
 
-Environment: REQUIRE_ALL=1 turns "cannot run here" from a skip into a failure, so that CI never passes on tests that it left out.
+Environment: REQUIRE_ALL=1 turns "cannot run here" from a skip into a failure, so that CI never passes
+on tests that it left out.
 """
 
 import os
