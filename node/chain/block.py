@@ -67,9 +67,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
         Meta(max_length=BLOCK_TRANSACTIONS_MAX),
     ]
     """Complete canonical bytes of each transaction, in order of execution."""
-    evidence: Annotated[
-        tuple[Annotated[bytes, Meta(max_length=4_096)], ...], Meta(max_length=EVIDENCE_PER_BLOCK_MAX)
-    ]
+    evidence: Annotated[tuple[Annotated[bytes, Meta(max_length=4_096)], ...], Meta(max_length=EVIDENCE_PER_BLOCK_MAX)]
     parent_certificate: Certificate | None
     """The canonical commit certificate of the parent; nil in blocks 0, 1 and the first of an epoch."""
 

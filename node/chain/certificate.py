@@ -5,6 +5,7 @@ Votes of different views are never added up: by nobody, anywhere. Source: PROTOC
 
 from collections.abc import Callable
 from enum import IntEnum
+from itertools import pairwise
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -70,19 +71,13 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
         if self.algorithm != Algorithm.ED25519:
             raise Rejected(Reason.BAD_CERTIFICATE, f"algorithm {self.algorithm} is not known")
         indexes = [vote.validator for vote in self.signatures]
-        if any(low >= high for low, high in zip(indexes, indexes[1:], strict=False)):
+        if any(low >= high for low, high in pairwise(indexes)):
             raise Rejected(Reason.BAD_CERTIFICATE, "signers are not ascending")
         if indexes and indexes[-1] >= len(validators):
-            raise Rejected(
-                Reason.BAD_CERTIFICATE, f"signer {indexes[-1]} of {len(validators)} validators"
-            )
+            raise Rejected(Reason.BAD_CERTIFICATE, f"signer {indexes[-1]} of {len(validators)} validators")
         if len(indexes) < validators.quorum:
-            raise Rejected(
-                Reason.BAD_CERTIFICATE, f"{len(indexes)} signatures, {validators.quorum} needed"
-            )
-        digest = vote_digest(
-            network, Phase(self.phase), self.epoch, self.height, self.view, self.block_hash
-        )
+            raise Rejected(Reason.BAD_CERTIFICATE, f"{len(indexes)} signatures, {validators.quorum} needed")
+        digest = vote_digest(network, Phase(self.phase), self.epoch, self.height, self.view, self.block_hash)
         check = verify_digest or verify_consensus_signature
         for vote in self.signatures:
             member = validators.members[vote.validator]
@@ -94,9 +89,7 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
         return tagged(Tag.CERTIFICATE, codec.encode(self))
 
 
-def vote_digest(
-    network: Network, phase: Phase, epoch: Epoch, height: Height, view: View, block_hash: Hash
-) -> Hash:
+def vote_digest(network: Network, phase: Phase, epoch: Epoch, height: Height, view: View, block_hash: Hash) -> Hash:
     """Return the digest that a Prepare or a Commit signs."""
     tag = Tag.PREPARE if phase is Phase.PREPARE else Tag.COMMIT
     return tagged(

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from node.chain.records.common import Act, KeyReference
-from node.chain.records.credential import Batch, FinalState, Mark, Status, batch_id
+from node.chain.records.credential import Batch, FinalState, Mark, Status
 from node.chain.records.institution import (
     Institution,
     InstitutionKey,
@@ -73,9 +73,7 @@ def steps_in_force(records: Records, institution: Institution) -> list[Step]:
     return [step for step in institution.history if not is_void(records, step.act)]
 
 
-def standing_step(
-    records: Records, institution: Institution, height: Height | None = None
-) -> Step | None:
+def standing_step(records: Records, institution: Institution, height: Height | None = None) -> Step | None:
     """Return the non-void step that sets the standing at a height (default: now).
 
     A review sets none. Steps of the height itself count: a batch in the block that accredits its
@@ -109,9 +107,7 @@ def accreditation(
     return step
 
 
-def has_role(
-    records: Records, institution_id: InstitutionId, role: Role, *, time_ms: TimestampMs
-) -> bool:
+def has_role(records: Records, institution_id: InstitutionId, role: Role, *, time_ms: TimestampMs) -> bool:
     """Tell whether an institution is accredited now with a role."""
     step = accreditation(records, institution_id, time_ms=time_ms)
     return step is not None and role in step.roles
@@ -122,9 +118,7 @@ def batch_is_void(records: Records, batch: Batch) -> bool:
     return is_void(records, batch.act)
 
 
-def credential_status(
-    records: Records, institution_id: InstitutionId, status_key: Hash
-) -> CredentialStatus:
+def credential_status(records: Records, institution_id: InstitutionId, status_key: Hash) -> CredentialStatus:
     """Return the status posted under a status key; no record means active.
 
     Marks by keys that turned bad stay in force: only an authority's co-signature lifts them.
@@ -133,11 +127,7 @@ def credential_status(
     if status is None:
         return CredentialStatus(CredentialState.ACTIVE, None)
     if status.final is not None:
-        state = (
-            CredentialState.REVOKED
-            if status.final.state is FinalState.REVOKED
-            else CredentialState.SUPERSEDED
-        )
+        state = CredentialState.REVOKED if status.final.state is FinalState.REVOKED else CredentialState.SUPERSEDED
         return CredentialStatus(state, Mark(status.final.reason, status.final.act))
     mark = status.issuer_suspension or status.authority_suspension
     if mark is not None:
@@ -212,15 +202,18 @@ def _descend(
     return worst, complete
 
 
-def _effect(
-    cascade: Cascade, state: CredentialState, void: bool, below: Impairment
-) -> Impairment:
+def _effect(cascade: Cascade, state: CredentialState, void: bool, below: Impairment) -> Impairment:
     """Return what one component does to the credential above it."""
     if cascade is Cascade.NONE:
         return Impairment.NONE
-    gone = void or below is Impairment.REVOKED or state in (
-        CredentialState.REVOKED,
-        CredentialState.SUPERSEDED,
+    gone = (
+        void
+        or below is Impairment.REVOKED
+        or state
+        in (
+            CredentialState.REVOKED,
+            CredentialState.SUPERSEDED,
+        )
     )
     if gone and cascade is Cascade.REVOKE:
         return Impairment.REVOKED
@@ -231,8 +224,3 @@ def _effect(
 def _worse(one: Impairment, other: Impairment) -> Impairment:
     order = (Impairment.NONE, Impairment.IMPAIRED, Impairment.REVOKED)
     return max(one, other, key=order.index)
-
-
-def batch_of(records: Records, batch: Batch) -> Hash:
-    """Return the id under which a batch record must stand."""
-    return batch_id(batch.issuer, batch.definition, batch.root, batch.count)

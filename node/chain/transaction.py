@@ -80,9 +80,7 @@ def transaction_id(transaction: Transaction, network: Network, epoch: Epoch) -> 
         transaction.valid_until_height,
         transaction.payload,
     )
-    return tagged(
-        Tag.TRANSACTION, codec.encode((network.chain_id, network.genesis_hash, epoch, body))
-    )
+    return tagged(Tag.TRANSACTION, codec.encode((network.chain_id, network.genesis_hash, epoch, body)))
 
 
 def make_transaction(

@@ -34,9 +34,7 @@ class Validator(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     """Ed25519 consensus key, 32 bytes."""
 
 
-class ValidatorSet(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True
-):
+class ValidatorSet(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, dict=True):
     """The members that vote at a height, ascending by institution id; equal weight."""
 
     members: tuple[Validator, ...]

@@ -34,9 +34,7 @@ def root(leaves: Sequence[Hash]) -> Hash:
     level = list(leaves)
     digest = hashlib.sha256
     while len(level) > 1:
-        pairs = [
-            digest(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)
-        ]
+        pairs = [digest(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]
         if len(level) % 2:
             pairs.append(level[-1])
         level = pairs

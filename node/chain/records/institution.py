@@ -89,9 +89,7 @@ class RequiredSignatures(msgspec.Struct, frozen=True, array_like=True, forbid_un
     count: Annotated[int, Meta(ge=1, le=SIGNATURES_PER_TRANSACTION_MAX)]
 
 
-RequiredSignaturesList: TypeAlias = Annotated[
-    tuple[RequiredSignatures, ...], Meta(max_length=LIST_ITEMS_MAX)
-]
+RequiredSignaturesList: TypeAlias = Annotated[tuple[RequiredSignatures, ...], Meta(max_length=LIST_ITEMS_MAX)]
 """Ascending by kind, none twice; a kind not listed needs 1."""
 
 

@@ -84,9 +84,7 @@ class PathwayContent(msgspec.Struct, frozen=True, array_like=True, forbid_unknow
     description: Translations
     awards: CatalogueId
     """The definition that a stack awards; of the same institution."""
-    requirements: Annotated[
-        tuple[Requirement, ...], Meta(min_length=1, max_length=REQUIREMENTS_PER_PATHWAY_MAX)
-    ]
+    requirements: Annotated[tuple[Requirement, ...], Meta(min_length=1, max_length=REQUIREMENTS_PER_PATHWAY_MAX)]
     """All must hold."""
     age_months_max: Annotated[int, Meta(ge=0, le=VALIDITY_MONTHS_MAX)]
     """How old a component may be (its valid_from against block time); 0 = no limit."""
@@ -128,9 +126,7 @@ class Stack(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     consent: Consent
     custodial: bool
     """Whether any consenting key was kept by an institution."""
-    components: Annotated[
-        tuple[StackedComponent, ...], Meta(min_length=1, max_length=COMPONENTS_PER_STACK_MAX)
-    ]
+    components: Annotated[tuple[StackedComponent, ...], Meta(min_length=1, max_length=COMPONENTS_PER_STACK_MAX)]
     act: Act
 
 

@@ -73,8 +73,7 @@ class Context:
     def act(self, transaction: Transaction) -> Act:
         """Return the act that this transaction is: every key that signed, all of them required."""
         references = tuple(
-            KeyReference(signature.institution, signature.key_id)
-            for signature in transaction.signatures
+            KeyReference(signature.institution, signature.key_id) for signature in transaction.signatures
         )
         return Act(self.height, self.time_ms, transaction.signer, references, len(references))
 
@@ -127,9 +126,7 @@ class Context:
         """Return a key. Raises: Rejected(UNKNOWN_KEY)."""
         found = self.state.get(keys.key(reference.institution, reference.key_id), InstitutionKey)
         if found is None:
-            raise Rejected(
-                Reason.UNKNOWN_KEY, f"{reference.institution} has no key {reference.key_id.hex()}"
-            )
+            raise Rejected(Reason.UNKNOWN_KEY, f"{reference.institution} has no key {reference.key_id.hex()}")
         return found
 
 
