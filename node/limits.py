@@ -74,12 +74,34 @@ MEMPOOL_SHARE_PER_INSTITUTION_PERCENT: Final = 50
 # --- peers (this process) ---
 FRAME_BYTES_MAX: Final = BLOCK_BYTES_MAX + 256 * 1024
 NOISE_MESSAGE_BYTES_MAX: Final = 65_535
+HANDSHAKE_MESSAGE_BYTES_MAX: Final = 1_024
+"""Noise message 2, the longest, has about 350 bytes."""
+P2P_CHANNELS_MAX: Final = 7
 PEERS_MAX: Final = 256
-PEER_QUEUE_FRAMES_MAX: Final = 1_024
+PEER_ADDRESSES_MAX: Final = 1_024
+PEER_PENALTIES_MAX: Final = 1_024
+PEER_QUEUE_FRAMES_MAX: Final = 8_192
+"""A burst of gossiped transactions fits; memory is bounded by the bytes."""
 PEER_QUEUE_BYTES_MAX: Final = 32 * 1024 * 1024
+PEER_WRITE_BUFFER_BYTES_MAX: Final = 256 * 1024
+"""What may lie below the queue, where a vote can no longer overtake a block."""
+PEER_READ_BYTES_PER_SECOND_MAX: Final = 64 * 1024 * 1024
+PEER_READ_ITEMS_PER_SECOND_MAX: Final = 20_000
+"""Noise messages and frames together, about 5 µs each: a tenth of a core for one peer."""
 HANDSHAKE_TIMEOUT_MS: Final = 10_000
+HANDSHAKES_PENDING_MAX: Final = 64
+DIALS_PENDING_MAX: Final = 16
 RECONNECT_BACKOFF_MIN_MS: Final = 250
 RECONNECT_BACKOFF_MAX_MS: Final = 15_000
+PEER_STABLE_MS: Final = 10_000
+"""A connection that lasted this long resets the back-off."""
+PEER_KEEPALIVE_MS: Final = 5_000
+PEER_SILENCE_MAX_MS: Final = 15_000
+PEER_BLOCKED_MAX_MS: Final = 10_000
+"""How long a peer may take nothing of what we write, or keep its queue overflowing."""
+PEER_PENALTY_MS: Final = 10_000
+PEER_UNPROVEN_PENALTY_MS: Final = 1_000
+"""After a fault that somebody on the way could have caused, such as a changed byte."""
 
 # --- RPC (this process) ---
 RPC_BODY_BYTES_MAX: Final = 1024 * 1024
@@ -92,6 +114,9 @@ BUNDLE_BYTES_MAX: Final = 4 * 1024 * 1024
 assert CREDENTIALS_PER_BATCH_MAX * 32 + 65_536 <= TRANSACTION_BYTES_MAX
 assert TRANSACTION_BYTES_MAX * 2 <= BLOCK_BYTES_MAX
 assert FRAME_BYTES_MAX > BLOCK_BYTES_MAX
+assert FRAME_BYTES_MAX <= PEER_QUEUE_BYTES_MAX
+assert PEER_KEEPALIVE_MS * 2 < PEER_SILENCE_MAX_MS
+assert VALIDATORS_MAX < PEERS_MAX
 assert VIEW_TIMEOUT_MIN_MS <= VIEW_TIMEOUT_START_MAX_MS <= VIEW_TIMEOUT_MAX_MS
 assert BLOCK_COST_MAX <= VIEW_TIMEOUT_MIN_MS * 1_000 // 4
 assert TRANSACTION_VALIDITY_HEIGHTS_MAX < UNDO_HEIGHTS_MAX

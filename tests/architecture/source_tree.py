@@ -19,7 +19,11 @@ PURE: Final = (
     "node/consensus/*.py",
     "node/documents/*.py",
     "node/p2p/frames.py",
+    "node/p2p/handshake.py",
     "node/p2p/noise.py",
+    "node/p2p/observer.py",
+    "node/p2p/outbox.py",
+    "node/p2p/pace.py",
     "node/p2p/peer_book.py",
     "node/rpc/jsonrpc.py",
 )
