@@ -8,7 +8,7 @@ Source: PROTOCOL §1.
 
 import unicodedata
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgpack
 import msgspec
@@ -31,13 +31,12 @@ _packer = msgpack.Packer(default=_as_array, use_bin_type=True, strict_types=Fals
 
 def encode(value: object) -> bytes:
     """Return the canonical bytes of a struct, or of tuples of unsigned integers, bytes, text, booleans and None."""
-    packed = _packer.pack(value)
-    assert packed is not None
+    packed: bytes = _packer.pack(value)
     return packed
 
 
 @lru_cache(maxsize=256)
-def _decoder(shape: type[T]) -> msgspec.msgpack.Decoder[T]:
+def _decoder(shape: object) -> msgspec.msgpack.Decoder[Any]:
     return msgspec.msgpack.Decoder(shape)
 
 
@@ -49,8 +48,10 @@ def decode(data: bytes, shape: type[T], *, bytes_max: int) -> T:
     """
     if len(data) > bytes_max:
         raise Rejected(Reason.TOO_LARGE, f"{len(data)} bytes, at most {bytes_max}")
+    key: object = shape  # what the cache hashes is the type itself
+    decoder: msgspec.msgpack.Decoder[T] = _decoder(key)
     try:
-        value = _decoder(shape).decode(data)
+        value = decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(Reason.MALFORMED, f"{_shape_name(shape)}: {error}") from None
     if encode(value) != data:

@@ -41,9 +41,7 @@ PublicKey: TypeAlias = Annotated[bytes, Meta(min_length=32, max_length=33)]
 Signature: TypeAlias = Annotated[bytes, Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
 """Ed25519: R | S. P-256: r | s, big endian, low s."""
 
-InstitutionId: TypeAlias = Annotated[
-    str, Meta(min_length=3, max_length=63, pattern=INSTITUTION_ID_PATTERN)
-]
+InstitutionId: TypeAlias = Annotated[str, Meta(min_length=3, max_length=63, pattern=INSTITUTION_ID_PATTERN)]
 """A DNS-like name such as `ugto.mx`."""
 CatalogueId: TypeAlias = Annotated[str, Meta(max_length=135, pattern=CATALOGUE_ID_PATTERN)]
 """`<institution>/<slug>/<version>`: a definition or a pathway."""
