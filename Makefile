@@ -76,7 +76,7 @@ $(INSTALLED_INTEROP): requirements-interop.lock $(INSTALLED)
 # Node.js of the machine if it is new enough, else the pinned one inside the environment.
 nodejs: $(INSTALLED)
 	@PATH="$(CURDIR)/$(BIN):$$PATH"; \
-	if ! { npm --version && node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)'; } >/dev/null 2>&1; then \
+	if ! { npm --version && node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'; } >/dev/null 2>&1; then \
 		echo "Installing the pinned Node.js"; \
 		$(PIP_INSTALL) --require-hashes --requirement requirements-nodejs.lock; \
 	fi

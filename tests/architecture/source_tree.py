@@ -27,7 +27,7 @@ PURE: Final = (
     "node/p2p/peer_book.py",
     "node/rpc/jsonrpc.py",
 )
-IMPURE: Final = ("node/state/leveldb.py",)
+IMPURE: Final = ("node/state/leveldb.py", "node/p2p/connection.py", "node/p2p/network.py")
 
 # Rule 9: the asynchronous edges of rooms, the pages, the shells, the tools.
 MAY_WAIT: Final = (
