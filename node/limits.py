@@ -59,8 +59,44 @@ VIEW_TIMEOUT_MAX_MS: Final = 30_000
 HEARTBEAT_MS: Final = 60_000
 CLOCK_AHEAD_MAX_MS: Final = 2_000
 STATUS_INTERVAL_MS: Final = 1_000
+"""How often a Status is sent, the latest ViewChange repeated and what is missing asked for."""
+VIEW_TIMEOUT_START_MS: Final = 2_000
+"""Timer of view 0 before this process has seen a decision."""
+BLOCK_FETCH_INTERVAL_MS: Final = 250
+"""How long one signer of a certificate is waited for before the next is asked for the body."""
+VIEW_CHANGES_PER_VALIDATOR_MAX: Final = 2
+VOTE_VIEWS_PER_VALIDATOR_MAX: Final = 8
+"""Views of one height for which one validator's votes are kept; the lowest gives way."""
+BLOCKS_PER_HEIGHT_MAX: Final = 4
+"""Bodies of one height held in memory; the rest of those voted for lie in the journal."""
+FUTURE_MESSAGES_PER_PEER_MAX: Final = 16
+FUTURE_BLOCKS_MAX: Final = 4
+"""Block-carrying messages of the next height held for all peers together."""
+PROPOSALS_JUDGED_PER_PEER_MAX: Final = 4
+"""Proposals from one peer that are examined between two Status ticks."""
+BLOCK_ANSWERS_PER_PEER_MAX: Final = 4
+"""Answers with a block that one peer gets between two Status ticks."""
+DECIDED_ANSWERERS: Final = 2
+"""Validators that answer a laggard in one second; who it is rotates."""
+VERIFIED_SIGNATURES_MAX: Final = 32_768
+CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX: Final = 2_000
+CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX: Final = 32 * 1024 * 1024
 UNDO_HEIGHTS_MAX: Final = 1_024
 """How far back a state root can still be proven against."""
+
+# --- state ---
+STATE_KEY_CHARS_MAX: Final = 256
+"""Characters of a plain state key; the longest, `key/<institution>/<key id>`, has 100."""
+STATE_RECORD_BYTES_MAX: Final = 1024 * 1024
+"""Canonical bytes of one record (consensus-critical)."""
+UNDO_CHANGES_MAX: Final = 100_000
+"""Overwritten records kept for recent heights: reaching back over all of them takes seconds."""
+UNDO_BYTES_MAX: Final = 128 * 1024 * 1024
+STATE_VIEWS_MAX: Final = 4
+"""Recent heights whose tree is kept ready while the head stays."""
+DECODED_RECORDS_MAX: Final = 20_000
+PREFIX_PROOF_ENTRIES_MAX: Final = 4_096
+"""Records under four hex digits; 16 at a million keys."""
 
 # --- proofs ---
 PROOF_STEPS_MAX: Final = 256
