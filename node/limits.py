@@ -86,7 +86,7 @@ UNDO_HEIGHTS_MAX: Final = 1_024
 
 # --- state ---
 STATE_KEY_CHARS_MAX: Final = 256
-"""Characters of a plain state key; the longest, `key/<institution>/<key id>`, has 100."""
+"""Characters of a plain state key; the longest so far, `def/<id>`, has at most 139."""
 STATE_RECORD_BYTES_MAX: Final = 1024 * 1024
 """Canonical bytes of one record (consensus-critical)."""
 UNDO_CHANGES_MAX: Final = 100_000
