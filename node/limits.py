@@ -47,6 +47,15 @@ BLOCK_COST_MAX: Final = 200_000
 smallest view-0 timer is 250,000 µs."""
 BLOCK_RESERVED_COST_SHARE_PERCENT: Final = 50
 """Share of a block kept for authorities and status changes."""
+COST_BASE: Final = 60
+"""Cost units of any transaction: envelope, id, look-up of keys, receipt."""
+COST_PER_SIGNATURE: Final = 110
+"""Checking one P-256 signature; Ed25519 takes half."""
+COST_PER_STATE_KEY: Final = 40
+"""Reading, encoding, hashing and writing one record of the state."""
+COST_BYTES_PER_UNIT: Final = 256
+"""Bytes of a transaction that are decoded, hashed and written in a microsecond."""
+EVENTS_PER_TRANSACTION_MAX: Final = 1_024
 EVIDENCE_PER_BLOCK_MAX: Final = 16
 """Reports of a validator that signed two things."""
 
@@ -106,6 +115,14 @@ MERKLE_PATH_STEPS_MAX: Final = 32
 MEMPOOL_TRANSACTIONS_MAX: Final = 20_000
 MEMPOOL_BYTES_MAX: Final = 128 * 1024 * 1024
 MEMPOOL_SHARE_PER_INSTITUTION_PERCENT: Final = 50
+MEMPOOL_RESERVED_SHARE_PERCENT: Final = 10
+"""Share that only authorities and status changes may fill."""
+TRANSACTION_CACHE_MAX: Final = 32_768
+"""Transactions whose signatures are remembered as good."""
+TRANSACTION_CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
+EXECUTIONS_KEPT_MAX: Final = 4
+"""Executed blocks of the next height that wait for their decision."""
+GENESIS_BYTES_MAX: Final = 16 * 1024 * 1024
 
 # --- peers (this process) ---
 FRAME_BYTES_MAX: Final = BLOCK_BYTES_MAX + 256 * 1024
@@ -155,5 +172,7 @@ assert PEER_KEEPALIVE_MS * 2 < PEER_SILENCE_MAX_MS
 assert VALIDATORS_MAX < PEERS_MAX
 assert VIEW_TIMEOUT_MIN_MS <= VIEW_TIMEOUT_START_MAX_MS <= VIEW_TIMEOUT_MAX_MS
 assert BLOCK_COST_MAX <= VIEW_TIMEOUT_MIN_MS * 1_000 // 4
+assert STATUS_ENTRIES_PER_TRANSACTION_MAX <= EVENTS_PER_TRANSACTION_MAX
+assert TRANSACTION_CACHE_MAX >= MEMPOOL_TRANSACTIONS_MAX + 2 * BLOCK_TRANSACTIONS_MAX
 assert TRANSACTION_VALIDITY_HEIGHTS_MAX < UNDO_HEIGHTS_MAX
 assert 1 << MERKLE_PATH_STEPS_MAX >= CREDENTIALS_PER_BATCH_MAX
