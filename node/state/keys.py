@@ -138,3 +138,13 @@ def parameters(*parts: str) -> str:
 def is_plain_key(text: str) -> bool:
     """Tell whether text may name a record: printable ASCII without spaces, within its bound."""
     return 0 < len(text) <= STATE_KEY_CHARS_MAX and text.isascii() and text.isprintable() and " " not in text
+
+
+NETWORK_PARAMETERS: Final = parameters("network")
+"""`par/network`."""
+PENDING_APPLICATIONS: Final = parameters("applications")
+"""`par/applications`: institutions that applied and wait for their accreditation."""
+VALIDATOR_SET: Final = validators("set")
+"""`val/set`: who votes."""
+GOVERNANCE_KEYS: Final = governance("keys")
+"""`gov/keys`."""
