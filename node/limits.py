@@ -123,6 +123,7 @@ TRANSACTION_CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
 EXECUTIONS_KEPT_MAX: Final = 4
 """Executed blocks of the next height that wait for their decision."""
 GENESIS_BYTES_MAX: Final = 16 * 1024 * 1024
+GENESIS_INSTITUTIONS_MAX: Final = 1_000
 
 # --- peers (this process) ---
 FRAME_BYTES_MAX: Final = BLOCK_BYTES_MAX + 256 * 1024
