@@ -23,6 +23,27 @@ CONSENSUS_MAY_IMPORT = {
 }
 # `block` may know the envelope of a transaction, which knows no rules.
 CONSENSUS_MAY_REACH = CONSENSUS_MAY_IMPORT | {"node.chain.transaction"}
+# What a verifier on somebody else's machine must do without: a running node and its data.
+VERIFIER_MUST_NOT_REACH = {
+    "node.app",
+    "node.replica",
+    "node.sync",
+    "node.journal",
+    "node.signer",
+    "node.consensus",
+    "node.p2p",
+    "node.rpc",
+    "node.web",
+    "node.state.leveldb",
+    "node.chain.admission",
+    "node.chain.builder",
+    "node.chain.execution",
+    "node.chain.index",
+    "node.chain.ledger",
+    "node.chain.mempool",
+    "node.chain.rules",
+    "node.chain.store",
+}
 
 
 def lint(tree: Path) -> subprocess.CompletedProcess[str]:
@@ -66,6 +87,28 @@ def test_planted_stranger_in_consensus_is_found(importer: str, imported: str) ->
     graph.add_import(importer="node.consensus", imported="node.chain.certificate")
     graph.add_import(importer=importer, imported=imported)
     assert strangers_in_consensus(graph) == {imported}
+
+
+def strangers_in_verifier(graph: grimp.ImportGraph) -> set[str]:
+    """Return what `tools/verify` reaches although a verifier needs only documents, chain.proof and below."""
+    verifier = {module for module in graph.modules if f"{module}.".startswith("tools.verify.")}
+    reached = set().union(*(graph.find_upstream_modules(module) for module in verifier)) if verifier else set()
+    return {
+        module for module in reached if any(f"{module}.".startswith(f"{name}.") for name in VERIFIER_MUST_NOT_REACH)
+    }
+
+
+def test_verifier_needs_no_node() -> None:
+    """Whoever verifies needs no database, no peers and no rules of execution."""
+    assert strangers_in_verifier(grimp.build_graph("node", "tools", cache_dir=None)) == set()
+
+
+def test_planted_stranger_in_verifier_is_found() -> None:
+    """The check sees a verifier that gets at the ledger through a document module."""
+    graph = grimp.build_graph("node", "tools", cache_dir=None)
+    graph.add_import(importer="tools.verify", imported="node.documents.bundle")
+    graph.add_import(importer="node.documents.bundle", imported="node.chain.ledger")
+    assert "node.chain.ledger" in strangers_in_verifier(graph)
 
 
 @pytest.mark.parametrize(
