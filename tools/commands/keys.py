@@ -1,0 +1,220 @@
+"""`pila key …`: keystores, and the keys an institution has on the chain."""
+
+import secrets
+from pathlib import Path
+
+import click
+
+from node.chain.records.institution import Purpose
+from node.chain.rules import keys as rules
+from node.crypto.signing import SEED_BYTES, Algorithm, key_id, signer_from_seed
+from node.errors import ConfigError
+from node.keystore import ALGORITHM_NAMES, InstitutionSigner, Keystore, KeystoreKind, read_keystore_file
+from tools.console import (
+    command,
+    keystore_option,
+    open_keystore,
+    passphrase_option,
+    read_passphrase,
+    rpc_option,
+    say,
+)
+from tools.node_client import NodeClient
+from tools.signing import gather
+
+KEYS_OF_KIND: dict[KeystoreKind, dict[str, tuple[Algorithm, ...]]] = {
+    KeystoreKind.INSTITUTION: {Purpose.TRANSACTION: (Algorithm.P256,), Purpose.ASSERTION: (Algorithm.ED25519,)},
+    KeystoreKind.RECOVERY: {Purpose.RECOVERY: (Algorithm.ED25519,)},
+    KeystoreKind.GOVERNANCE: {Purpose.GOVERNANCE: (Algorithm.ED25519,)},
+    KeystoreKind.NODE: {Purpose.CONSENSUS: (Algorithm.ED25519,), Purpose.NODE: (Algorithm.ED25519,)},
+    KeystoreKind.HOLDER: {"holder": (Algorithm.ED25519,)},
+}
+
+
+def make_keystore(kind: KeystoreKind, institution: str, *, transaction_keys: int = 1) -> Keystore:
+    """Make a keystore of a kind with fresh keys from the operating system's randomness."""
+    keys = dict(KEYS_OF_KIND[kind])
+    if kind is KeystoreKind.INSTITUTION:
+        keys[Purpose.TRANSACTION] = (Algorithm.P256,) * transaction_keys
+    seeds = sum(len(algorithms) for algorithms in keys.values()) + 2
+    return Keystore.new(kind, institution, keys, entropy=secrets.token_bytes(SEED_BYTES * seeds))
+
+
+def save_sealed(keystore: Keystore, path: Path, passphrase: bytes | None) -> None:
+    """Save a keystore, sealed where there is a passphrase."""
+    keystore.save(path, passphrase=passphrase, salt=secrets.token_bytes(16), nonce=secrets.token_bytes(24))
+
+
+@click.group()
+def key() -> None:
+    """Keystores, and the keys an institution has on the chain."""
+
+
+@command(key, "new")
+@click.option("--institution", default="", help="Whose keys; not needed for a holder's.")
+@click.option("--kind", type=click.Choice([*KeystoreKind]), default=KeystoreKind.INSTITUTION, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")
+@click.option(
+    "--keys", "transaction_keys", type=click.IntRange(1, 8), default=1, show_default=True, help="Transaction keys."
+)
+@click.option("--no-passphrase", is_flag=True, help="Leave the file unsealed (test networks only).")
+@passphrase_option
+def new(
+    institution: str, kind: str, output: Path, transaction_keys: int, no_passphrase: bool, passphrase_file: Path | None
+) -> None:
+    """Make a keystore with fresh keys."""
+    if output.exists():
+        raise ConfigError(f"{output} exists; a keystore is never overwritten")
+    if kind != KeystoreKind.HOLDER and not institution:
+        raise ConfigError(f"--institution is needed for a keystore of kind {kind}")
+    made = make_keystore(KeystoreKind(kind), institution, transaction_keys=transaction_keys)
+    passphrase = None if no_passphrase else read_passphrase(output, passphrase_file, confirm=True)
+    save_sealed(made, output, passphrase)
+    _show(output, f"Written to {output}" + (" (unsealed)" if passphrase is None else ""))
+
+
+@command(key, "show")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def show(file: Path) -> None:
+    """Show a keystore's public part; needs no passphrase."""
+    _show(file, str(file))
+
+
+def _show(path: Path, title: str) -> None:
+    found = read_keystore_file(path)
+    parts = [
+        {"purpose": part.purpose, "algorithm": part.algorithm, "public_key": part.public_key, "key_id": part.key_id}
+        for part in found.keys
+    ]
+    lines = [title, f"  {found.kind} of {found.institution or 'a holder'}, {'sealed' if found.kdf else 'not sealed'}"]
+    lines += [
+        f"  {part['purpose']:<12} {part['algorithm']:<8} {part['key_id']}  {part['public_key']}" for part in parts
+    ]
+    say(
+        {"kind": found.kind, "institution": found.institution, "sealed": found.kdf is not None, "keys": parts},
+        "\n".join(lines),
+    )
+
+
+@command(key, "export")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")
+@click.option("--new-passphrase-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@passphrase_option
+def export(file: Path, output: Path, new_passphrase_file: Path | None, passphrase_file: Path | None) -> None:
+    """Write a copy sealed under another passphrase."""
+    if output.exists():
+        raise ConfigError(f"{output} exists; a keystore is never overwritten")
+    opened = open_keystore(file, passphrase_file)
+    save_sealed(opened, output, read_passphrase(output, new_passphrase_file, confirm=True))
+    _show(output, f"Written to {output}")
+
+
+@command(key, "import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--seed-file", type=click.Path(path_type=Path, dir_okay=False), required=True, help="32 bytes in hex.")
+@click.option("--purpose", type=click.Choice([*Purpose]), default=Purpose.TRANSACTION, show_default=True)
+@click.option("--algorithm", type=click.Choice(list(ALGORITHM_NAMES)), default="p256", show_default=True)
+@passphrase_option
+def import_seed(file: Path, seed_file: Path, purpose: str, algorithm: str, passphrase_file: Path | None) -> None:
+    """Add a key made elsewhere to a keystore."""
+    try:
+        seed = bytes.fromhex(seed_file.read_text(encoding="ascii").strip())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{seed_file}: {error}") from None
+    if len(seed) != SEED_BYTES:
+        raise ConfigError(f"{seed_file}: {len(seed)} bytes; a seed has {SEED_BYTES}")
+    _add(file, passphrase_file, purpose, ALGORITHM_NAMES[algorithm], seed)
+    _show(file, f"Added to {file}")
+
+
+def _add(file: Path, passphrase_file: Path | None, purpose: str, algorithm: Algorithm, seed: bytes) -> None:
+    """Put one more key into a keystore file, under the seal that it has."""
+    sealed = read_keystore_file(file).kdf is not None
+    passphrase = read_passphrase(file, passphrase_file) if sealed else None
+    save_sealed(Keystore.open(file, passphrase).with_key(purpose, algorithm, seed), file, passphrase)
+
+
+@command(key, "rotate")
+@keystore_option(help_text="The institution's keystore, which gets the new key.")
+@keystore_option(name="--recovery", help_text="Its recovery keystore, which signs the change.")
+@click.option("--algorithm", type=click.Choice(list(ALGORITHM_NAMES)), default="p256", show_default=True)
+@click.option(
+    "--compromised-since", type=click.IntRange(0), help="Declare the old key compromised from this height on."
+)
+@passphrase_option
+@rpc_option
+def rotate(
+    keystore: Path,
+    recovery: Path,
+    algorithm: str,
+    compromised_since: int | None,
+    passphrase_file: Path | None,
+    rpc: str,
+) -> None:
+    """Add a new transaction key, then retire the old ones (or declare them compromised).
+
+    The new key is in the keystore before the chain hears of it: a crash in between loses nothing.
+    """
+    client = NodeClient(rpc)
+    apart = open_keystore(recovery)
+    old = open_keystore(keystore, passphrase_file).institution_signers()
+    seed = secrets.token_bytes(SEED_BYTES)
+    _add(keystore, passphrase_file, Purpose.TRANSACTION, ALGORITHM_NAMES[algorithm], seed)
+    made = signer_from_seed(ALGORITHM_NAMES[algorithm], seed)
+    signers = [InstitutionSigner(apart.institution, apart.signers(Purpose.RECOVERY)[0])]
+    added = rules.NewKey(int(made.algorithm), made.public_key, Purpose.TRANSACTION)
+    institution = apart.institution
+    client.transact(signer=institution, kind="key.add", payload=rules.KeyAdd(institution, added), signers=signers)
+    listed = {item["key_id"]: item["state"] for item in client.call("institution_get", id=institution)["keys"]}
+    for signer in old:
+        if listed.get(signer.key_id.hex()) != "good":
+            continue
+        if compromised_since is None:
+            payload, kind = rules.KeyRetire(institution, signer.key_id), "key.retire"
+        else:
+            payload, kind = rules.KeyCompromise(institution, signer.key_id, compromised_since), "key.compromise"
+        client.transact(signer=institution, kind=kind, payload=payload, signers=signers)
+    new_id = key_id(made.algorithm, made.public_key).hex()
+    say({"institution": institution, "key_id": new_id}, f"{institution} now signs with {new_id}.")
+
+
+@command(key, "retire")
+@click.argument("key_id_hex")
+@keystore_option(name="--recovery", help_text="The institution's recovery keystore.")
+@rpc_option
+def retire(key_id_hex: str, recovery: Path, rpc: str) -> None:
+    """Retire a key: what it signed stays good."""
+    _end(key_id_hex, recovery, rpc, None)
+
+
+@command(key, "compromise")
+@click.argument("key_id_hex")
+@click.option("--since-height", type=click.IntRange(0), required=True, help="What came at or after it is void.")
+@keystore_option(name="--recovery", help_text="The institution's recovery keystore.")
+@click.option(
+    "--authority", type=click.Path(path_type=Path, dir_okay=False), help="Keystore of an authority that co-signs."
+)
+@rpc_option
+def compromise(key_id_hex: str, since_height: int, recovery: Path, authority: Path | None, rpc: str) -> None:
+    """Declare a key compromised from a height on."""
+    _end(key_id_hex, recovery, rpc, since_height, authority)
+
+
+def _end(key_id_hex: str, recovery: Path, rpc: str, since_height: int | None, authority: Path | None = None) -> None:
+    try:
+        identity = bytes.fromhex(key_id_hex)
+    except ValueError:
+        raise ConfigError(f"{key_id_hex!r} is no key id: 32 hex digits") from None
+    client, apart = NodeClient(rpc), open_keystore(recovery)
+    signers = [InstitutionSigner(apart.institution, apart.signers(Purpose.RECOVERY)[0])]
+    kind = "key.retire" if since_height is None else "key.compromise"
+    payload = (
+        rules.KeyRetire(apart.institution, identity)
+        if since_height is None
+        else rules.KeyCompromise(apart.institution, identity, since_height)
+    )
+    if authority is not None:
+        signers += gather(client, kind, open_keystore(authority))
+    result = client.transact(signer=apart.institution, kind=kind, payload=payload, signers=signers)
+    say({**result, "key_id": key_id_hex}, f"Key {key_id_hex} ended (block {result['height']}).")

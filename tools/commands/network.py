@@ -1,0 +1,208 @@
+"""`pila testnet | init | start | genesis check | config check | status | validators | why-stalled`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from node.chain import genesis as genesis_document
+from node.chain.records.institution import Purpose
+from node.config import load_config
+from node.errors import ConfigError
+from node.keystore import KeystoreKind
+from tools.commands.keys import make_keystore
+from tools.console import EXIT_NO, command, open_keystore, read_text, rpc_option, say
+from tools.home import check_empty, write_home
+from tools.node_client import NodeClient
+
+home_option = click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="The node's folder: config.toml, genesis.json, keys/node.json, data/.",
+)
+_root = click.Group()
+
+
+@click.group()
+def genesis() -> None:
+    """Genesis documents and network descriptions."""
+
+
+@click.group()
+def config() -> None:
+    """A node's config.toml."""
+
+
+@command(_root, "testnet")
+@click.option("--validators", type=int, default=4, show_default=True, help="How many validators: 4 to 100.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR")
+@click.option("--base-port", type=int, default=8600, show_default=True, help="Node i listens on base+10i, +1, +2.")
+@click.option(
+    "--institutions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Network description. Default: the state of Guanajuato.",
+)
+def testnet(validators: int, output: Path, base_port: int, institutions: Path | None) -> None:
+    """Write a whole test network: genesis, keystores, a home for each validator, Prometheus targets."""
+    from tools.testnet import write_testnet
+
+    made = write_testnet(output, validators=validators, base_port=base_port, institutions=institutions)
+    table = Table("home", "institution", "rpc and web", "metrics", title=f"{made['chain_id']}  {made['genesis_hash']}")
+    for node in made["nodes"]:
+        table.add_row(node["home"], node["institution"], node["rpc"], node["metrics"])
+    say(made, table)
+
+
+@command(_root, "init")
+@home_option
+@click.option(
+    "--genesis", "genesis_file", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE"
+)
+@click.option("--institution", required=True, help="Who runs the node.")
+@click.option("--peer", "peers", multiple=True, metavar="INSTITUTION=HOST:PORT", help="Another node. May be repeated.")
+@click.option("--listen-rpc", default="127.0.0.1:8600", show_default=True)
+@click.option("--listen-p2p", default="127.0.0.1:8601", show_default=True)
+@click.option("--listen-metrics", default="127.0.0.1:8602", show_default=True)
+@click.option(
+    "--node-keystore", type=click.Path(path_type=Path, dir_okay=False), help="Existing node keys. Default: new ones."
+)
+def init(
+    home: Path,
+    genesis_file: Path,
+    institution: str,
+    peers: tuple[str, ...],
+    listen_rpc: str,
+    listen_p2p: str,
+    listen_metrics: str,
+    node_keystore: Path | None,
+) -> None:
+    """Make a node's home from a genesis document."""
+    check_empty(home)
+    document = read_genesis(genesis_file)
+    addresses = {}
+    for peer in peers:
+        name, _, address = peer.partition("=")
+        if not address:
+            raise ConfigError(f"--peer {peer!r}: expected INSTITUTION=HOST:PORT")
+        addresses[name] = address
+    node = make_keystore(KeystoreKind.NODE, institution) if node_keystore is None else open_keystore(node_keystore)
+    write_home(
+        home,
+        institution=institution,
+        genesis_text=read_text(genesis_file),
+        node=node,
+        rpc_listen=listen_rpc,
+        p2p_listen=listen_p2p,
+        metrics_listen=listen_metrics,
+        peers=addresses,
+    )
+    node_key = node.ed25519(Purpose.NODE).public_key
+    result = {
+        "home": str(home),
+        "genesis_hash": genesis_document.genesis_hash(document).hex(),
+        "node_public_key": node_key.hex(),
+    }
+    say(result, f"{home} is ready: pila start --home {home}\nNode key for the others: {node_key.hex()}")
+
+
+def read_genesis(path: Path) -> genesis_document.GenesisDocument:
+    """Read a genesis document. Raises: ConfigError naming file, line or field."""
+    return genesis_document.parse_genesis(read_json(path))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises: ConfigError naming file and line."""
+    try:
+        found = json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: expected an object, found {type(found).__name__}")
+    return found
+
+
+@command(_root, "start")
+@home_option
+def start(home: Path) -> None:
+    """Run a node until SIGINT or SIGTERM."""
+    from node.app import run
+
+    run(home)
+
+
+@command(genesis, "check")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def genesis_check(file: Path) -> None:
+    """Check a genesis document or a network description, and say which it is."""
+    table = read_json(file)
+    try:
+        if str(table.get("format", "")).startswith("pila-network/"):
+            genesis_document.parse_network_description(table)
+            count = len(table["institutions"])
+            say(
+                {"file": str(file), "kind": "network description", "institutions": count},
+                f"{file}: a network description with {count} institutions; testnet and init make a genesis of it.",
+            )
+            return
+        document = genesis_document.parse_genesis(table)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    digest = genesis_document.genesis_hash(document).hex()
+    result = {
+        "file": str(file),
+        "kind": "genesis document",
+        "chain_id": table["chain_id"],
+        "genesis_hash": digest,
+        "institutions": len(table["institutions"]),
+        "validators": len(table["validators"]),
+    }
+    say(
+        result,
+        f"{file}: a genesis document of {table['chain_id']} with {result['institutions']} institutions and "
+        f"{result['validators']} validators.\ngenesis hash {digest}",
+    )
+
+
+@command(config, "check")
+@home_option
+def config_check(home: Path) -> None:
+    """Check a home's config.toml; names line and field of what is wrong."""
+    found = load_config(home)
+    say({"home": str(home), "ok": True}, f"{home}/config.toml: good; node of {found.node.institution}.")
+
+
+@command(_root, "status")
+@rpc_option
+def status(rpc: str) -> None:
+    """Show how a node and its network are."""
+    found = NodeClient(rpc).call("node_status")
+    lines = [f"{name:<17} {value}" for name, value in found.items()]
+    say(found, "\n".join(lines))
+
+
+@command(_root, "validators")
+@click.option("--height", type=click.IntRange(0), help="Default: the next block's.")
+@rpc_option
+def validators(height: int | None, rpc: str) -> None:
+    """List the validators."""
+    params = {} if height is None else {"height": height}
+    found = NodeClient(rpc).call("chain_validators", **params)
+    table = Table("#", "institution", "consensus key", title=f"quorum {found['quorum']} of {len(found['validators'])}")
+    for index, member in enumerate(found["validators"]):
+        table.add_row(str(index), member["institution"], member["public_key"])
+    say(found, table)
+
+
+@command(_root, "why-stalled")
+@rpc_option
+def why_stalled(rpc: str) -> None:
+    """Say why no block comes, and who is missing."""
+    found = NodeClient(rpc).call("node_whyStalled")
+    say(found, found["explanation"])
+    if found["stalled"]:
+        raise SystemExit(EXIT_NO)
