@@ -6,7 +6,7 @@ A home holds `config.toml`, `genesis.json`, `keys/node.json` and `data/`. Whatev
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -218,24 +218,38 @@ def split_address(address: str) -> tuple[str, int]:
     return match[1].strip("[]"), int(match[2])
 
 
-def render_config(config: Config) -> str:
+def render_config(
+    *,
+    institution: InstitutionId,
+    rpc_listen: Address,
+    p2p_listen: Address,
+    metrics_listen: Address,
+    peers: Mapping[str, str],
+) -> str:
+    """Return the text of a `config.toml` for a node with these addresses; `peers`: institution → `host:port`."""
+    return config_text(
+        Config(
+            NodeConfig(institution),
+            rpc=RpcConfig(listen=rpc_listen),
+            p2p=P2pConfig(
+                listen=p2p_listen or None,
+                peers=tuple(PeerConfig(peer, address) for peer, address in sorted(peers.items())),
+            ),
+            metrics=MetricsConfig(listen=metrics_listen or None),
+        )
+    )
+
+
+def config_text(config: Config) -> str:
     """Return the text of a `config.toml` with every option written out; `parse_config` reads it back."""
     lines = [
         f"# Options of the node of {config.node.institution}; `pila config check` reads them without starting anything."
     ]
-    peers: tuple[PeerConfig, ...] = ()
-    readers: tuple[ReaderConfig, ...] = ()
     for table in config.__struct_fields__:
         options = getattr(config, table)
-        lines += ["", f"[{table}]"]
-        for option in options.__struct_fields__:
-            value = getattr(options, option)
-            if isinstance(value, tuple):
-                continue
-            lines.append(f"{option} = {_toml(value)}")
-        if table == "p2p":
-            peers, readers = options.peers, options.readers
-            lines += _tables("p2p.peers", peers) + _tables("p2p.readers", readers)
+        scalars = [name for name in options.__struct_fields__ if not isinstance(getattr(options, name), tuple)]
+        lines += ["", f"[{table}]", *(f"{name} = {_toml(getattr(options, name))}" for name in scalars)]
+    lines += _tables("p2p.peers", config.p2p.peers) + _tables("p2p.readers", config.p2p.readers)
     return "\n".join(lines) + "\n"
 
 
