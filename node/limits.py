@@ -36,6 +36,8 @@ URL_CHARS_MAX: Final = 500
 LIST_ITEMS_MAX: Final = 64
 OUTCOMES_PER_DEFINITION_MAX: Final = 32
 REQUIREMENTS_PER_PATHWAY_MAX: Final = 32
+SELECTORS_PER_PATHWAY_MAX: Final = 128
+"""Sets of definitions in all requirements of one pathway: each is compared with every component."""
 TRANSLATIONS_MAX: Final = 16
 VALIDITY_MONTHS_MAX: Final = 600
 
@@ -164,6 +166,32 @@ RPC_PAGE_ITEMS_MAX: Final = 1_000
 RPC_WAIT_MS_MAX: Final = 60_000
 BUNDLE_BYTES_MAX: Final = 4 * 1024 * 1024
 
+# --- documents and bundles (this process, and every verifier) ---
+JSON_DEPTH_MAX: Final = 24
+"""Levels of arrays and objects in any JSON file that we read; our deepest has 8."""
+DOCUMENT_BYTES_MAX: Final = 64 * 1024
+"""Canonical JSON of one Open Badges document; a full one has about 10 kB."""
+DOCUMENT_NODES_MAX: Final = 256
+"""JSON objects in a document."""
+DOCUMENT_BLANK_NODES_MAX: Final = 16
+"""Objects without an id: the price of canonicalisation rises steeply with them."""
+BASE58_CHARS_MAX: Final = 128
+"""A signature of 64 bytes has 88."""
+CLAIMS_PER_CREDENTIAL_MAX: Final = 64
+CLAIM_PATH_CHARS_MAX: Final = 100
+CLAIM_BYTES_MAX: Final = 8 * 1024
+RECORDS_PER_PROOF_MAX: Final = 4_096
+"""A stack of 256 leaves asks for about seven records a leaf."""
+HAND_OVERS_PER_PROOF_MAX: Final = 1_024
+"""Changes of the validator set from genesis to the proven header."""
+CHAIN_PROOF_BYTES_MAX: Final = BUNDLE_BYTES_MAX // 2 - 256 * 1024
+"""Canonical bytes of the chain part of a bundle, which stands in it as hex."""
+LEARNERS_PER_FILE_MAX: Final = 100_000
+LEARNERS_FILE_BYTES_MAX: Final = 32 * 1024 * 1024
+LEARNER_CELL_CHARS_MAX: Final = 500
+CREDENTIALS_PER_ISSUING_BATCH_MAX: Final = 1_000
+"""What `pila issue` puts into one transaction."""
+
 # --- relations ---
 assert CREDENTIALS_PER_BATCH_MAX * 32 + 65_536 <= TRANSACTION_BYTES_MAX
 assert TRANSACTION_BYTES_MAX * 2 <= BLOCK_BYTES_MAX
@@ -177,3 +205,4 @@ assert STATUS_ENTRIES_PER_TRANSACTION_MAX <= EVENTS_PER_TRANSACTION_MAX
 assert TRANSACTION_CACHE_MAX >= MEMPOOL_TRANSACTIONS_MAX + 2 * BLOCK_TRANSACTIONS_MAX
 assert TRANSACTION_VALIDITY_HEIGHTS_MAX < UNDO_HEIGHTS_MAX
 assert 1 << MERKLE_PATH_STEPS_MAX >= CREDENTIALS_PER_BATCH_MAX
+assert CREDENTIALS_PER_ISSUING_BATCH_MAX <= CREDENTIALS_PER_BATCH_MAX
