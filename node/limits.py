@@ -21,6 +21,10 @@ STACK_LEAVES_MAX: Final = 256
 KEYS_PER_INSTITUTION_MAX: Final = 64
 KEYS_PER_APPLICATION_MAX: Final = 8
 HISTORY_STEPS_PER_INSTITUTION_MAX: Final = 1_024
+HISTORY_STEPS_RESERVED: Final = 2
+"""Room that an authority keeps to suspend and to withdraw an institution whose history is full."""
+HISTORY_BYTES_RESERVED: Final = 128 * 1024
+"""The same in bytes of the record: two steps with the largest scope."""
 PENDING_APPLICATIONS_MAX: Final = 32
 COMPROMISE_LOOKBACK_HEIGHTS_MAX: Final = 1_000
 """A compromise declared further back needs an authority."""
