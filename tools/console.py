@@ -156,11 +156,17 @@ def progress_bar() -> Progress:
     )
 
 
+def read_bytes(path: Path) -> bytes:
+    """Read a file. Raises: ConfigError naming it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
 def read_text(path: Path) -> str:
     """Read a UTF-8 text file. Raises: ConfigError naming it."""
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from None

@@ -3,19 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from node.config import (
-    CONFIG_FILE,
-    GENESIS_FILE,
-    NODE_KEYSTORE_FILE,
-    Config,
-    MetricsConfig,
-    NodeConfig,
-    P2pConfig,
-    PeerConfig,
-    RpcConfig,
-    parse_config,
-    render_config,
-)
+from node.config import CONFIG_FILE, DATA_FOLDER, GENESIS_FILE, NODE_KEYSTORE_FILE, parse_config, render_config
 from node.errors import ConfigError
 from node.keystore import Keystore
 
@@ -29,7 +17,6 @@ def check_empty(folder: Path) -> None:
 def write_home(
     home: Path,
     *,
-    institution: str,
     genesis_text: str,
     node: Keystore,
     rpc_listen: str,
@@ -39,18 +26,17 @@ def write_home(
 ) -> None:
     """Write a home whose node dials `peers` (addresses by institution).
 
-    Raises: ConfigError naming the option that cannot be.
+    Raises: ConfigError naming the option that cannot be; then nothing was written.
     """
-    config = Config(
-        NodeConfig(institution),
-        RpcConfig(rpc_listen),
-        P2pConfig(p2p_listen, tuple(PeerConfig(name, address) for name, address in peers.items())),
-        MetricsConfig(metrics_listen),
+    text = render_config(
+        institution=node.institution,
+        rpc_listen=rpc_listen,
+        p2p_listen=p2p_listen,
+        metrics_listen=metrics_listen,
+        peers=peers,
     )
-    text = render_config(config)
     parse_config(text.encode())
-    home.mkdir(parents=True, exist_ok=True)
+    (home / DATA_FOLDER).mkdir(parents=True)
     (home / CONFIG_FILE).write_text(text, encoding="utf-8")
     (home / GENESIS_FILE).write_text(genesis_text, encoding="utf-8")
-    (home / "data").mkdir()
     node.save(home / NODE_KEYSTORE_FILE)

@@ -64,26 +64,37 @@ class NodeClient:
         return answer["result"]
 
     def _post(self, body: bytes) -> dict[str, Any]:
-        for attempt in (1, 2):
+        try:
+            status, data = self._exchange(body)
+        except ConnectionRefusedError as error:
+            raise self._unreachable(error) from None
+        except (OSError, http.client.HTTPException):
+            # A kept-open connection may have been closed by the node meanwhile: once more, afresh.
             try:
-                self._connection.request("POST", self._path, body, {"Content-Type": "application/json"})
-                response = self._connection.getresponse()
-                data = response.read()
-                break
+                status, data = self._exchange(body)
             except (OSError, http.client.HTTPException) as error:
-                self._connection.close()
-                # A kept-open connection may have been closed by the node meanwhile: once more, afresh.
-                if attempt == 2 or isinstance(error, ConnectionRefusedError):
-                    raise NodeUnreachable(
-                        f"No node answers at {self.url} ({error}); is it running? (pila start --home …, --rpc URL)"
-                    ) from None
+                raise self._unreachable(error) from None
         try:
             answer = json.loads(data)
         except ValueError:
-            raise NodeUnreachable(f"{self.url} answered HTTP {response.status}, not JSON-RPC") from None
+            raise NodeUnreachable(f"{self.url} answered HTTP {status}, not JSON-RPC") from None
         if not isinstance(answer, dict):
             raise NodeUnreachable(f"{self.url} answered something that is not JSON-RPC")
         return answer
+
+    def _exchange(self, body: bytes) -> tuple[int, bytes]:
+        try:
+            self._connection.request("POST", self._path, body, {"Content-Type": "application/json"})
+            response = self._connection.getresponse()
+            return response.status, response.read()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _unreachable(self, error: Exception) -> NodeUnreachable:
+        return NodeUnreachable(
+            f"No node answers at {self.url} ({error}); is it running? (pila start --home DIR, or another --rpc URL)"
+        )
 
     def network(self) -> tuple[Network, int, int]:
         """Return the network, its epoch and the node's height."""

@@ -58,7 +58,7 @@ class LazyGroup(click.Group):
 
             near = difflib.get_close_matches(args[0], GROUPS, n=1)
             if near:
-                error.message += f" Did you mean {near[0]!r}?"
+                raise click.UsageError(f"{error.format_message()} Did you mean {near[0]!r}?", ctx) from None
             raise
 
 

@@ -1,6 +1,7 @@
 """`pila institution …`: apply, review, accredit, suspend, reinstate, withdraw, show, list."""
 
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ from rich.table import Table
 from node.chain.records.common import Level, Translation
 from node.chain.records.institution import UNLIMITED_SCOPE, Purpose, Role, Scope
 from node.chain.rules import institutions as rules
-from node.crypto.signing import Algorithm
+from node.chain.rules.keys import NewKey
 from node.errors import ConfigError
 from node.keystore import InstitutionSigner, Keystore
 from tools.console import (
@@ -18,6 +19,7 @@ from tools.console import (
     keystore_option,
     open_keystore,
     passphrase_option,
+    read_bytes,
     rpc_option,
     say,
 )
@@ -32,13 +34,13 @@ def institution() -> None:
     """Institutions: their application, standing and history."""
 
 
-def new_keys(keystores: tuple[Keystore, ...]) -> tuple[tuple[rules.NewKey, ...], list[InstitutionSigner]]:
+def new_keys(keystores: tuple[Keystore, ...]) -> tuple[tuple[NewKey, ...], list[InstitutionSigner]]:
     """Return every key of the keystores that an application brings, and the signers that prove them."""
     keys, signers = [], []
     for keystore in keystores:
         for purpose in APPLICATION_PURPOSES:
             for signer in keystore.institution_signers(purpose):
-                keys.append(rules.NewKey(int(signer.signer.algorithm), signer.signer.public_key, purpose))
+                keys.append(NewKey(int(signer.signer.algorithm), signer.signer.public_key, purpose))
                 signers.append(signer)
     return tuple(keys), signers
 
@@ -104,21 +106,21 @@ def apply(
 
 def did_of(client: NodeClient, keystore: Keystore) -> str:
     """Return the issuer id of the institution's documents: did:web where the network has a host, else did:key."""
-    from node.documents.did import did_key, did_web
+    from node.documents.did import issuer_did
 
     host = client.call("chain_params")["did_host"]
-    if host:
-        return did_web(host, keystore.institution)
-    return did_key(Algorithm.ED25519, keystore.ed25519(Purpose.ASSERTION).public_key)
+    return issuer_did(host, keystore.institution, keystore.ed25519(Purpose.ASSERTION).public_key)
 
 
 @command(institution, "review")
 @click.argument("institution_id")
-@click.option("--decision", type=click.Choice(["favourable", "unfavourable"]), required=True)
+@click.option("--decision", type=click.Choice([*rules.Decision]), required=True)
 @click.option(
     "--report",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Report; its SHA-256 goes on the chain.",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="The report; only its SHA-256 goes on the chain.",
 )
 @keystore_option()
 @passphrase_option
@@ -127,15 +129,15 @@ def did_of(client: NodeClient, keystore: Keystore) -> str:
 def review(
     institution_id: str,
     decision: str,
-    report: Path | None,
+    report: Path,
     keystore: Path,
     passphrase_file: Path | None,
     cosign: tuple[Path, ...],
     rpc: str,
 ) -> None:
     """Record a quality agency's review of an institution."""
-    report_hash = hashlib.sha256(report.read_bytes()).digest() if report else None
-    payload = rules.Review(institution_id, decision, report_hash)
+    report_hash = hashlib.sha256(read_bytes(report)).digest()
+    payload = rules.Review(institution_id, rules.Decision(decision), report_hash)
     result = send(NodeClient(rpc), "institution.review", payload, open_keystore(keystore, passphrase_file), cosign)
     say(
         {**result, "institution": institution_id},
@@ -168,15 +170,13 @@ def accredit(
     frameworks: tuple[str, ...],
     fields: tuple[str, ...],
     jurisdiction: str,
-    valid_until: "click.DateTime | None",
+    valid_until: datetime | None,
     keystore: Path,
     passphrase_file: Path | None,
     cosign: tuple[Path, ...],
     rpc: str,
 ) -> None:
     """Accredit an institution that was reviewed favourably, within a scope."""
-    from datetime import UTC, datetime
-
     scope = UNLIMITED_SCOPE
     if levels or credits_min or credits_max or frameworks or fields or jurisdiction:
         scope = Scope(
@@ -187,9 +187,7 @@ def accredit(
             tuple(sorted(set(fields))),
             jurisdiction,
         )
-    until = 0
-    if isinstance(valid_until, datetime):
-        until = int(valid_until.replace(tzinfo=UTC).timestamp() * 1000)
+    until = 0 if valid_until is None else int(valid_until.replace(tzinfo=UTC).timestamp() * 1000)
     payload = rules.Accredit(institution_id, tuple(sorted(Role(role) for role in set(roles))), scope, until)
     result = send(NodeClient(rpc), "institution.accredit", payload, open_keystore(keystore, passphrase_file), cosign)
     say({**result, "institution": institution_id}, f"{institution_id} is accredited (block {result['height']}).")

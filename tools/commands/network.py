@@ -1,19 +1,19 @@
 """`pila testnet | init | start | genesis check | config check | status | validators | why-stalled`."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.table import Table
 
 from node.chain import genesis as genesis_document
+from node.chain.genesis_document import NETWORK_FORMAT, GenesisDocument
+from node.chain.genesis_json import file_format
 from node.chain.records.institution import Purpose
 from node.config import load_config
 from node.errors import ConfigError
 from node.keystore import KeystoreKind
 from tools.commands.keys import make_keystore
-from tools.console import EXIT_NO, command, open_keystore, read_text, rpc_option, say
+from tools.console import EXIT_NO, command, open_keystore, read_bytes, read_text, rpc_option, say
 from tools.home import check_empty, write_home
 from tools.node_client import NodeClient
 
@@ -52,10 +52,20 @@ def testnet(validators: int, output: Path, base_port: int, institutions: Path | 
     from tools.testnet import write_testnet
 
     made = write_testnet(output, validators=validators, base_port=base_port, institutions=institutions)
-    table = Table("home", "institution", "rpc and web", "metrics", title=f"{made['chain_id']}  {made['genesis_hash']}")
-    for node in made["nodes"]:
-        table.add_row(node["home"], node["institution"], node["rpc"], node["metrics"])
-    say(made, table)
+    digest = genesis_document.genesis_hash(made.document).hex()
+    table = Table("home", "institution", "rpc and web", "metrics", title=f"{made.document.chain_id}  {digest}")
+    for node in made.nodes:
+        table.add_row(str(node.home), node.institution, node.rpc, node.metrics)
+    result = {
+        "output": str(output),
+        "chain_id": made.document.chain_id,
+        "genesis_hash": digest,
+        "nodes": [
+            {"home": str(node.home), "institution": node.institution, "rpc": node.rpc, "metrics": node.metrics}
+            for node in made.nodes
+        ],
+    }
+    say(result, table)
 
 
 @command(_root, "init")
@@ -93,7 +103,6 @@ def init(
     node = make_keystore(KeystoreKind.NODE, institution) if node_keystore is None else open_keystore(node_keystore)
     write_home(
         home,
-        institution=institution,
         genesis_text=read_text(genesis_file),
         node=node,
         rpc_listen=listen_rpc,
@@ -110,20 +119,12 @@ def init(
     say(result, f"{home} is ready: pila start --home {home}\nNode key for the others: {node_key.hex()}")
 
 
-def read_genesis(path: Path) -> genesis_document.GenesisDocument:
+def read_genesis(path: Path) -> GenesisDocument:
     """Read a genesis document. Raises: ConfigError naming file, line or field."""
-    return genesis_document.parse_genesis(read_json(path))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises: ConfigError naming file and line."""
     try:
-        found = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        return genesis_document.parse_genesis(read_bytes(path))
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path}: expected an object, found {type(found).__name__}")
-    return found
 
 
 @command(_root, "start")
@@ -139,32 +140,31 @@ def start(home: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def genesis_check(file: Path) -> None:
     """Check a genesis document or a network description, and say which it is."""
-    table = read_json(file)
+    data = read_bytes(file)
     try:
-        if str(table.get("format", "")).startswith("pila-network/"):
-            genesis_document.parse_network_description(table)
-            count = len(table["institutions"])
+        if file_format(data) == NETWORK_FORMAT:
+            described = genesis_document.parse_network_description(data)
+            count = len(described.institutions)
             say(
                 {"file": str(file), "kind": "network description", "institutions": count},
                 f"{file}: a network description with {count} institutions; testnet and init make a genesis of it.",
             )
             return
-        document = genesis_document.parse_genesis(table)
+        document = genesis_document.parse_genesis(data)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
-    digest = genesis_document.genesis_hash(document).hex()
     result = {
         "file": str(file),
         "kind": "genesis document",
-        "chain_id": table["chain_id"],
-        "genesis_hash": digest,
-        "institutions": len(table["institutions"]),
-        "validators": len(table["validators"]),
+        "chain_id": document.chain_id,
+        "genesis_hash": genesis_document.genesis_hash(document).hex(),
+        "institutions": len(document.institutions),
+        "validators": len(document.validators),
     }
     say(
         result,
-        f"{file}: a genesis document of {table['chain_id']} with {result['institutions']} institutions and "
-        f"{result['validators']} validators.\ngenesis hash {digest}",
+        f"{file}: a genesis document of {document.chain_id} with {result['institutions']} institutions and "
+        f"{result['validators']} validators.\ngenesis hash {result['genesis_hash']}",
     )
 
 
