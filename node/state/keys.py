@@ -41,6 +41,8 @@ class Column(Enum):
     """chain: `e` | anything → derived lists (by institution, definition, …); rebuilt from blocks."""
     JOURNAL = b"j"
     """journal: what this replica promised."""
+    SIGNER = b"g"
+    """signer, in a store of its own: `g` | epoch (4) | height (8) | view (4) | step (1) → digest | signature."""
 
     def key(self, rest: bytes) -> bytes:
         """Return the database key of `rest` in this column."""

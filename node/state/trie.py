@@ -28,6 +28,7 @@ LEAF_PREFIX: Final = b"\x00"
 INNER_PREFIX: Final = b"\x01"
 
 _NIBBLES: Final = bytes.maketrans(b"0123456789abcdef", bytes(range(0x40, 0x50)))
+_DIGITS: Final = bytes.maketrans(bytes(range(0x40, 0x50)), b"0123456789abcdef")
 _LEAF_START: Final = LEAF_PREFIX + bytes([TREE_KEY_BYTES])
 _LEAF_MIDDLE: Final = bytes([HASH_BYTES])
 
@@ -40,6 +41,13 @@ def key_hash_of(plain_key: str) -> Hash:
 def tree_key(key_hash: Hash) -> bytes:
     """Return the 64 bytes that stand for a key hash in a leaf."""
     return hexlify(key_hash).translate(_NIBBLES)
+
+
+def key_hash_from_tree_key(key: bytes) -> Hash | None:
+    """Return the key hash that a tree key stands for, or None where these are not such 64 bytes."""
+    if len(key) != TREE_KEY_BYTES or not all(0x40 <= byte < 0x50 for byte in key):
+        return None
+    return bytes.fromhex(key.translate(_DIGITS).decode("ascii"))
 
 
 def leaf_hash(key_hash: Hash, record_hash: Hash) -> Hash:
