@@ -1,9 +1,9 @@
 """The authenticated state: records on disk under one root (`StateStore`), and drafts over it (`WorldState`).
 
 A record lies flat under SHA-256 of its plain key, its leaf hash beside it (`node.state.flat`). From the
-leaf hashes the tree is rebuilt at the start without hashing a record, and must come to the stored root. Every read is held against the tree in memory: a
-record that differs from what the root commits to stops the node, and one that the tree does not know
-costs no look on disk. Source: PROTOCOL §4.
+leaf hashes the tree is rebuilt at the start without hashing a record, and must come to the stored
+root. Every read is held against the tree in memory: a record that differs from what the root commits
+to stops the node, and one that the tree does not know costs no look on disk. Source: PROTOCOL §4.
 
 One block: `prepare` (any number of times, nothing changes) → `stage` into the block's batch → the
 ledger writes the batch → `apply`. A failed write leaves everything as it was.
