@@ -61,6 +61,12 @@ def line_of(catalogue_id: str) -> str:
     return catalogue_id.rpartition("/")[0]
 
 
+def decimal_text(hundredths: int) -> str:
+    """Write a number of hundredths as people do: 250 → 2.5, 400 → 4."""
+    whole, rest = divmod(hundredths, 100)
+    return f"{whole}.{rest:02d}".rstrip("0") if rest else str(whole)
+
+
 def missing_elements(content: DefinitionContent) -> tuple[Element, ...]:
     """Return every mandatory element that is absent or blank, in the recommendation's order.
 
@@ -114,9 +120,9 @@ def scope_fault(scope: Scope, content: DefinitionContent) -> str | None:
             return f"credit framework {credit.framework} is none of {', '.join(scope.frameworks)}"
         value = credit.value_hundredths
         if value < scope.credits_min_hundredths:
-            return f"{_decimal(value)} credits, at least {_decimal(scope.credits_min_hundredths)}"
+            return f"{decimal_text(value)} credits, at least {decimal_text(scope.credits_min_hundredths)}"
         if scope.credits_max_hundredths and value > scope.credits_max_hundredths:
-            return f"{_decimal(value)} credits, at most {_decimal(scope.credits_max_hundredths)}"
+            return f"{decimal_text(value)} credits, at most {decimal_text(scope.credits_max_hundredths)}"
     if scope.fields and content.field not in scope.fields:
         return f"field {content.field or '(none)'} is none of {', '.join(scope.fields)}"
     return None
@@ -227,9 +233,3 @@ def _blank(text: str) -> bool:
 
 def _level_text(level: Level | None) -> str:
     return "(none)" if level is None else f"{level.framework} {level.value}"
-
-
-def _decimal(hundredths: int) -> str:
-    """Write a number of hundredths as people do: 250 → 2.5, 400 → 4."""
-    whole, rest = divmod(hundredths, 100)
-    return f"{whole}.{rest:02d}".rstrip("0") if rest else str(whole)

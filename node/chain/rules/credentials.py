@@ -352,7 +352,7 @@ def _write(
     if used.status_keys + new_keys > used.credentials:
         raise Rejected(
             Reason.LIMIT_EXCEEDED,
-            f"{issuer} has {used.status_keys} status keys and {used.credentials} credentials: no room for {new_keys} more",
+            f"{issuer} has {used.status_keys} status keys and {used.credentials} credentials, no room for {new_keys}",
         )
     for status_key, status in statuses.items():
         context.state.put(keys.status(issuer, status_key), status)
