@@ -1,0 +1,575 @@
+"""One validator's consensus as a deterministic machine: inputs in, ordered effects out.
+
+No clock, socket, disk, thread, logger or randomness. Handlers only record what is genuine; then
+`_progress` does whatever the records now allow, so no rule depends on the order of arrival. Labels
+such as [C2] are those of README.md beside this file.
+
+    replica:  take one input → core.step → for each effect, in order, perform it → next input
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+from node.chain.block import Block
+from node.chain.certificate import Certificate, Network, Phase, VerifyDigest, verify_consensus_signature
+from node.chain.validator_set import ValidatorSet
+from node.consensus import body, status, view_change
+from node.consensus.effects import (
+    Broadcast,
+    BuildBlock,
+    CommitBlock,
+    Effect,
+    Persist,
+    Replay,
+    ReportEquivocation,
+    SendBlock,
+    SetTimer,
+    SignAndBroadcast,
+    SignAndSend,
+    ValidateBlock,
+)
+from node.consensus.height import HeightContext, HeightState
+from node.consensus.inputs import (
+    BlockBuilt,
+    BlockLoaded,
+    BlockValidated,
+    HeightStarted,
+    Input,
+    MessageReceived,
+    MessageSigned,
+    Timer,
+    TimerFired,
+    TimerKind,
+    TransactionsPending,
+)
+from node.consensus.messages import (
+    UNSIGNED,
+    AnyProposal,
+    BlockReply,
+    BlockRequest,
+    Commit,
+    Decided,
+    KeptBlock,
+    Message,
+    NewView,
+    Prepare,
+    Prepared,
+    PromisedProposal,
+    Proposal,
+    ProposalHead,
+    Signed,
+    SignedPart,
+    SignsFrom,
+    Status,
+    Step,
+    ViewChange,
+    Vote,
+    header_of,
+)
+from node.consensus.recovery import SafeStart, restore
+from node.consensus.rotation import Rotation, RotationOf
+from node.consensus.status import Claims
+from node.consensus.timeouts import ViewTimeouts
+from node.consensus.verification import Verifier, check_proposal, check_view_change
+from node.consensus.votes import ViewChangeBook, VoteBook, phase_of
+from node.errors import Reason, Rejected
+from node.limits import (
+    BLOCK_ANSWERS_PER_PEER_MAX,
+    CLOCK_AHEAD_MAX_MS,
+    FUTURE_BLOCKS_MAX,
+    FUTURE_MESSAGES_PER_PEER_MAX,
+    HEARTBEAT_MS,
+    PROPOSALS_JUDGED_PER_PEER_MAX,
+    STATUS_INTERVAL_MS,
+)
+from node.primitives import Epoch, Height, InstitutionId, PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class CoreOptions:
+    """Who we are and how signatures are checked; fixed for the life of a process."""
+
+    network: Network
+    institution: InstitutionId
+    public_key: PublicKey | None
+    """Our consensus key; None for an observer."""
+    verify_digest: VerifyDigest = verify_consensus_signature
+    rotation: RotationOf = Rotation
+    safe_start_nonce: bytes | None = None
+    """Fresh random bytes when the journal is missing or restored; None when it is complete. [R2]"""
+
+
+class Core:
+    """The consensus of one replica, one height in flight."""
+
+    def __init__(self, options: CoreOptions) -> None:
+        self._options = options
+        self._verifier = Verifier(options.network, options.verify_digest)
+        self._timeouts = ViewTimeouts()
+        self._claims = Claims()
+        nonce = options.safe_start_nonce
+        self._safe_start = None if nonce is None else SafeStart(nonce)
+        self._state: HeightState | None = None
+        self._head_certificate: Certificate | None = None
+        self._early: dict[InstitutionId, list[Message]] = {}
+        """Messages of the next height by peer, not verified yet. [B1]"""
+        self._judged: Counter[InstitutionId] = Counter()
+        self._answered: Counter[InstitutionId] = Counter()
+        """Both are spent quotas, forgiven at each tick. [B4]"""
+
+    @property
+    def state(self) -> HeightState:
+        """The height in progress, for those who only look."""
+        assert self._state is not None, "HeightStarted comes first"
+        return self._state
+
+    @property
+    def height(self) -> Height:
+        """The height in progress; 0 before the first HeightStarted."""
+        return 0 if self._state is None else self._state.context.height
+
+    def step(self, event: Input) -> tuple[Effect, ...]:
+        """Apply one input; the effects must be carried out in the order given.
+
+        Raises: Rejected when the input is a peer's message that cannot be taken; nothing has changed.
+        """
+        return tuple(self._transition(event))
+
+    def _transition(self, event: Input) -> Iterator[Effect]:
+        match event:
+            case HeightStarted():
+                yield from self._on_height_started(event)
+            case MessageReceived(now_ms, sender, message):
+                yield from self._on_message(now_ms, sender, message)
+            case MessageSigned(now_ms, message):
+                yield from self._on_own_message(now_ms, message)
+            case TimerFired():
+                yield from self._on_timer(event)
+            case TransactionsPending():
+                self.state.has_pending = True
+                self._may_build_again()
+            case BlockBuilt(_, block):
+                yield from self._on_built(block)
+            case BlockValidated(now_ms, block, valid):
+                yield from self._on_validated(now_ms, block, valid=valid)
+            case BlockLoaded(now_ms, block):
+                yield from self._on_validated(now_ms, block, valid=True)
+            case unreachable:
+                assert_never(unreachable)
+        yield from self._progress(event.now_ms)
+
+    # What has become possible
+
+    def _progress(self, now_ms: int) -> Iterator[Effect]:
+        """Fire every rule whose condition holds now."""
+        state = self.state
+        if not state.is_decided:
+            yield from self._decide(now_ms)
+        if not state.may_sign or state.step is Step.DECIDED:
+            return
+        yield from self._commit()
+        yield from view_change.progress(state, now_ms)
+        yield from self._propose(now_ms)
+        yield from self._start_first_timer(now_ms)
+
+    def _decide(self, now_ms: int) -> Iterator[Effect]:
+        """[D1] Q Commits of one and the same view decide, whatever view we are in."""
+        state = self.state
+        if state.decision is None and state.votes.decided is not None:
+            view, block_hash = state.votes.decided
+            state.decision = state.votes.certificate(Phase.COMMIT, view, block_hash)
+        if state.decision is None:
+            return
+        block = state.blocks.get(state.decision.block_hash)
+        if block is None:  # [D2]
+            yield from body.want(state, state.decision)
+            return
+        state.step = Step.DECIDED
+        if state.accepted_hash == state.decision.block_hash and state.accepted_at_ms:
+            self._timeouts.observe(now_ms - state.accepted_at_ms)
+        yield CommitBlock(block, state.decision)
+
+    def _commit(self) -> Iterator[Effect]:
+        """[C2] Q Prepares of this view for the accepted block: certificate and vote, then Commit."""
+        state = self.state
+        block_hash = state.accepted_hash
+        if state.step is not Step.PREPARING or block_hash is None or state.me is None:
+            return
+        if state.votes.count(Phase.PREPARE, state.view, block_hash) < state.context.validators.quorum:
+            return
+        state.step = Step.COMMITTING
+        state.prepared = state.votes.certificate(Phase.PREPARE, state.view, block_hash)
+        context = state.context
+        vote = Commit(context.epoch, context.height, state.view, block_hash, state.me, UNSIGNED)
+        yield Persist(Prepared(state.prepared))
+        yield Persist(vote)
+        yield SignAndBroadcast(vote)
+
+    def _propose(self, now_ms: int) -> Iterator[Effect]:
+        """[P1] [P2] In view 0: as soon as there is something to include, or the heartbeat is due."""
+        state = self.state
+        head = state.context.head
+        is_due = now_ms >= head.timestamp_ms + HEARTBEAT_MS
+        if (
+            state.view == 0
+            and state.step is Step.WAITING
+            and state.proposer == state.me
+            and state.proposed is None
+            and not state.building
+            and (state.has_pending or is_due)
+        ):
+            state.building = True
+            yield BuildBlock(max(now_ms, head.timestamp_ms + 1))
+
+    def _start_first_timer(self, now_ms: int) -> Iterator[Effect]:
+        """[T1] The timer of view 0 never runs on an idle network."""
+        state = self.state
+        overdue_ms = state.context.head.timestamp_ms + HEARTBEAT_MS + CLOCK_AHEAD_MAX_MS
+        if state.view == 0 and (state.has_pending or state.active or now_ms >= overdue_ms):
+            yield from view_change.start_timer(state)
+
+    # A new height
+
+    def _on_height_started(self, event: HeightStarted) -> Iterator[Effect]:
+        previous = self._state
+        height = event.head.height + 1
+        assert previous is None or height > previous.context.height
+        options = self._options
+        rotation = options.rotation(event.validators, height)
+        context = HeightContext(options.network, event.epoch, height, event.head, event.validators, rotation)
+        me = self._index_in(event.validators)
+        for record in event.records:
+            if isinstance(record, SignsFrom):
+                self._safe_start = SafeStart(b"", signs_from=record.height)
+        may_sign = me is not None and (self._safe_start is None or self._safe_start.is_over(height))
+        self._state = HeightState(
+            context=context,
+            timeouts=self._timeouts,
+            me=me,
+            may_sign=may_sign,
+            has_pending=event.has_pending,
+            votes=VoteBook(event.validators, event.epoch, height),
+            view_changes=ViewChangeBook(event.validators),
+        )
+        self._head_certificate = event.head_certificate
+        if previous is None:
+            yield self._tick(height)
+        yield from restore(self._state, event.records)  # [R1]
+        early, self._early = self._early, {}
+        if early:
+            yield Replay(tuple((peer, message) for peer in early for message in early[peer]))
+
+    def _index_in(self, validators: ValidatorSet) -> int | None:
+        """Return our place in a set, if our key is the one that votes there."""
+        index = validators.index_of(self._options.institution)
+        if index is None or validators.members[index].public_key != self._options.public_key:
+            return None
+        return index
+
+    # Messages
+
+    def _on_message(self, now_ms: int, sender: InstitutionId, message: Message) -> Iterator[Effect]:
+        match message:
+            case BlockReply(block):
+                yield from self._on_block_reply(sender, block)
+                return
+            case BlockRequest():
+                self._check_epoch(message.epoch)
+                yield from self._on_block_request(sender, message)
+                return
+            case Status():
+                self._check_epoch(message.epoch)
+                yield from self._on_status(now_ms, sender, message)
+                return
+            case Decided(_, certificate):
+                epoch, height = certificate.epoch, certificate.height
+            case Proposal() | NewView() | Prepare() | Commit() | ViewChange():
+                head = header_of(message)
+                epoch, height = head.epoch, head.height
+            case unreachable:
+                assert_never(unreachable)
+        self._check_epoch(epoch)
+        current = self.state.context.height
+        if height > current:
+            self._on_early(sender, height, message)
+        if height != current or self.state.is_decided:
+            return
+        if isinstance(message, Decided):
+            yield from self._on_decided(sender, message)
+        else:
+            yield from self._on_promise(now_ms, sender, message)
+
+    def _on_promise(
+        self, now_ms: int, sender: InstitutionId, message: AnyProposal | Vote | ViewChange
+    ) -> Iterator[Effect]:
+        """What a member says about the present height; a listener without vote only counts Commits."""
+        if isinstance(message, Commit):
+            yield from self._on_vote(message)
+        elif self.state.may_sign:
+            match message:
+                case Proposal() | NewView():
+                    yield from self._on_proposal(now_ms, sender, message)
+                case Prepare():
+                    yield from self._on_vote(message)
+                case ViewChange():
+                    yield from self._on_view_change(message)
+
+    def _on_own_message(self, now_ms: int, message: Signed) -> Iterator[Effect]:
+        """Our own signed message counts like anybody's; it is also kept for those who miss it."""
+        if isinstance(message, Status):
+            return
+        state = self.state
+        head = header_of(message)
+        self._verifier.trust(state.context.validators, head)
+        if (head.epoch, head.height) != (state.context.epoch, state.context.height):
+            return
+        match message:
+            case Prepare() | Commit():
+                state.own_votes[phase_of(message), message.view] = message
+            case ViewChange():
+                state.own_view_change = message
+            case Proposal() | NewView():
+                if (message.head.view, message.head.block_hash) == (state.view, state.accepted_hash):
+                    state.accepted = message
+        if not state.is_decided:
+            yield from self._on_promise(now_ms, self._options.institution, message)
+
+    def _on_early(self, sender: InstitutionId, height: Height, message: Message) -> None:
+        """[B1] Keep a little of the next height; anything higher is a hint that we are behind."""
+        self._claims.raise_to(sender, height)
+        if height != self.state.context.height + 1 or isinstance(message, Decided):
+            return
+        held = self._early.setdefault(sender, [])
+        if message in held:
+            return
+        carries_block = isinstance(message, Proposal | NewView)
+        blocks = sum(isinstance(m, Proposal | NewView) for peer in self._early.values() for m in peer)
+        if len(held) >= FUTURE_MESSAGES_PER_PEER_MAX or (carries_block and blocks >= FUTURE_BLOCKS_MAX):
+            raise Rejected(Reason.QUOTA_EXCEEDED, f"{len(held)} messages of {sender} for height {height} are kept")
+        held.append(message)
+
+    def _on_proposal(self, now_ms: int, sender: InstitutionId, message: AnyProposal) -> Iterator[Effect]:
+        """[A1]–[A7] The first valid proposal of a view that is not below ours."""
+        state, head = self.state, message.head
+        if head.view < state.view:  # [V4]
+            return
+        if head.view == state.view and state.accepted_hash is not None:  # [A7]
+            if head.block_hash != state.accepted_hash and state.accepted is not None:
+                self._verifier.check_signature(state.context.validators, head)
+                yield from self._accuse(state.accepted.head, head)
+            return
+        if any(waiting.head == head for waiting in state.judging):
+            return
+        if self._judged[sender] >= PROPOSALS_JUDGED_PER_PEER_MAX:  # [B4]
+            raise Rejected(Reason.QUOTA_EXCEEDED, f"{self._judged[sender]} proposals were judged")
+        if sender != self._options.institution:
+            self._judged[sender] += 1
+        check_proposal(self._verifier, state.context, message, now_ms)
+        state.active = True
+        if head.block_hash in state.blocks:
+            yield from self._accept(now_ms, message)
+        else:
+            state.judging.append(message)
+            yield ValidateBlock(message.block)
+
+    def _accept(self, now_ms: int, message: AnyProposal) -> Iterator[Effect]:
+        """[C1] Body and vote durable, then Prepare. A NewView may carry us up to its view. [A7]"""
+        state, head = self.state, message.head
+        assert state.me is not None
+        if head.view > state.view:
+            view_change.enter(state, head.view)
+        state.step = Step.PREPARING
+        state.accepted_hash, state.accepted = head.block_hash, message
+        state.accepted_at_ms = now_ms
+        if head.view > 0:
+            yield from view_change.start_timer(state)  # [T2]: it proves Q ViewChanges
+        if head.block_hash not in state.kept:
+            state.kept.add(head.block_hash)
+            yield Persist(KeptBlock(state.blocks[head.block_hash]))
+        vote = Prepare(head.epoch, head.height, head.view, head.block_hash, state.me, UNSIGNED)
+        yield Persist(vote)
+        yield SignAndBroadcast(vote)
+
+    def _on_vote(self, vote: Vote) -> Iterator[Effect]:
+        """Count one genuine vote; a repeated one costs nothing."""
+        state = self.state
+        earlier = state.votes.held(phase_of(vote), vote.validator, vote.view)
+        if earlier == vote:
+            return
+        self._verifier.check_signature(state.context.validators, vote)
+        state.active = True
+        if earlier is None:
+            state.votes.add(vote)
+        elif earlier.block_hash != vote.block_hash:
+            yield from self._accuse(earlier, vote)
+
+    def _on_view_change(self, message: ViewChange) -> Iterator[Effect]:
+        """[V3] Keep a ViewChange that proves its claim; others count for nothing."""
+        state, head = self.state, message.head
+        if head.view < state.view:
+            return
+        earlier = state.view_changes.held(head.validator, head.view)
+        if earlier is None:
+            if head.view and not state.view_changes.wants(head.validator, head.view):
+                return
+            check_view_change(self._verifier, state.context, message)
+            state.view_changes.add(message)
+        elif earlier.head != head:
+            self._verifier.check_signature(state.context.validators, head)
+            yield from self._accuse(earlier.head, head)
+
+    def _accuse(self, first: SignedPart, second: SignedPart) -> Iterator[Effect]:
+        """[E1] Two genuine, different statements for one place: reported once."""
+        state = self.state
+        key = (first.validator, first.view, type(first).__name__)
+        if key in state.accused:
+            return
+        state.accused.add(key)
+        yield ReportEquivocation(state.context.institution(first.validator), (first, second))
+
+    def _on_block_request(self, sender: InstitutionId, request: BlockRequest) -> Iterator[Effect]:
+        """[D2] Give a body that we kept, a few per peer and tick."""
+        if self._answered[sender] >= BLOCK_ANSWERS_PER_PEER_MAX:
+            raise Rejected(Reason.QUOTA_EXCEEDED, f"{self._answered[sender]} blocks were sent to {sender}")
+        self._answered[sender] += 1
+        yield SendBlock(sender, request.height, request.block_hash)
+
+    def _on_block_reply(self, sender: InstitutionId, block: Block) -> Iterator[Effect]:
+        """[D2] A body that we asked this peer for."""
+        state = self.state
+        if state.is_decided or block.header.height != state.context.height:
+            return
+        if body.is_wanted(state, block.hash(), sender):
+            yield ValidateBlock(block)
+
+    def _on_decided(self, sender: InstitutionId, message: Decided) -> Iterator[Effect]:
+        """[D3] A certificate decides as well as the votes it is made of."""
+        state, certificate = self.state, message.certificate
+        block_hash = message.block.hash()
+        if certificate.block_hash != block_hash:
+            raise Rejected(
+                Reason.BAD_CERTIFICATE,
+                f"certificate of {certificate.block_hash.hex()} with block {block_hash.hex()}",
+            )
+        self._verifier.check_certificate(state.context, certificate, Phase.COMMIT)
+        if state.decision is None:
+            state.decision = certificate
+        if block_hash in state.blocks:
+            return
+        if self._judged[sender] >= PROPOSALS_JUDGED_PER_PEER_MAX:
+            return
+        self._judged[sender] += 1
+        yield ValidateBlock(message.block)
+
+    def _on_status(self, now_ms: int, sender: InstitutionId, message: Status) -> Iterator[Effect]:
+        state = self.state
+        self._verifier.check_signature(state.context.validators, message)
+        institution = state.context.institution(message.validator)
+        if institution != sender:
+            raise Rejected(Reason.WRONG_SIGNERS, f"status of {institution} sent by {sender}")
+        if self._safe_start is not None:
+            yield from self._safe_start.take(self._verifier, state, message)
+        self._claims.note(sender, message.height)
+        if message.probe and state.me is not None:  # [R2]
+            certificate = self._head_certificate
+            answer = status.make(state, answer=message.probe, head_certificate=certificate)
+            yield SignAndSend(sender, answer)
+        if not message.answer:
+            yield from status.answer_with_missing(state, sender, message, self._answered, now_ms)
+
+    def _check_epoch(self, epoch: Epoch) -> None:
+        if epoch != self.state.context.epoch:
+            raise Rejected(Reason.WRONG_EPOCH, f"epoch {epoch} instead of {self.state.context.epoch}")
+
+    # Answers of the ledger
+
+    def _on_built(self, block: Block) -> Iterator[Effect]:
+        """Propose the block, unless the view has moved on or it is empty before its time."""
+        state, header = self.state, block.header
+        if not state.building or header.parent_hash != state.context.head.hash():
+            return
+        block_hash = block.hash()
+        if state.view > 0:
+            state.remember_block(block_hash, block)
+            yield from view_change.propose_built(state, block)  # [P3]
+            return
+        is_heartbeat = header.timestamp_ms >= state.context.head.timestamp_ms + HEARTBEAT_MS
+        if state.step is not Step.WAITING or not (block.transactions or is_heartbeat):  # [P2]
+            return
+        assert state.me is not None
+        state.proposed = 0
+        state.remember_block(block_hash, block)
+        state.kept.add(block_hash)
+        context = state.context
+        head = ProposalHead(context.epoch, context.height, 0, block_hash, state.me, UNSIGNED)
+        yield Persist(KeptBlock(block))
+        yield Persist(PromisedProposal(head, (), None))
+        yield SignAndBroadcast(Proposal(head, block))
+
+    def _on_validated(self, now_ms: int, block: Block, *, valid: bool) -> Iterator[Effect]:
+        """A body is known to be good or bad; of proposals that waited for it one is accepted."""
+        state = self.state
+        if block.header.height != state.context.height:
+            return
+        block_hash = block.hash()
+        waiting = [message for message in state.judging if message.head.block_hash == block_hash]
+        if not valid:
+            state.judging = [message for message in state.judging if message.block is not block]
+            return
+        state.remember_block(block_hash, block)
+        state.fetches.pop(block_hash, None)
+        state.judging = [message for message in state.judging if message not in waiting]
+        if state.is_decided or not state.may_sign:
+            return
+        for message in sorted(waiting, key=lambda message: message.head.view, reverse=True):
+            if self._is_acceptable(message):
+                yield from self._accept(now_ms, message)
+
+    def _is_acceptable(self, message: AnyProposal) -> bool:
+        """[A7] Tell whether a genuine proposal is the first of a view that is not below ours."""
+        state, view = self.state, message.head.view
+        return view > state.view or (view == state.view and state.accepted_hash is None)
+
+    # Time
+
+    def _on_timer(self, event: TimerFired) -> Iterator[Effect]:
+        state, timer = self.state, event.timer
+        match timer.kind:
+            case TimerKind.TICK:
+                yield from self._on_tick(event)
+            case TimerKind.VIEW:
+                is_current = (timer.height, timer.view) == (state.context.height, state.view)
+                if is_current and state.may_sign and not state.is_decided:
+                    yield from view_change.start(state, state.view + 1)  # [V1]
+            case TimerKind.FETCH:
+                if timer.height == state.context.height and not state.is_decided:
+                    yield from body.ask_next(state)
+            case unreachable:
+                assert_never(unreachable)
+
+    def _on_tick(self, event: TimerFired) -> Iterator[Effect]:
+        """[S1] [V5] Each second: say where we are, repeat the ViewChange, forgive quotas."""
+        state = self.state
+        self._judged.clear()
+        self._answered.clear()
+        state.has_pending = event.has_pending
+        self._may_build_again()
+        yield self._tick(state.context.height)
+        if state.me is not None:
+            probe = b""
+            if self._safe_start is not None and self._safe_start.signs_from is None:
+                probe = self._safe_start.nonce
+            yield SignAndBroadcast(status.make(state, probe=probe))
+        if state.own_view_change is not None and not state.is_decided:
+            yield Broadcast(state.own_view_change)
+        yield from self._claims.request_sync(state)
+
+    def _tick(self, height: Height) -> SetTimer:
+        return SetTimer(Timer(TimerKind.TICK, height, 0), STATUS_INTERVAL_MS)
+
+    def _may_build_again(self) -> None:
+        """A build that found nothing to include may find something now."""
+        if self.state.view == 0:
+            self.state.building = False

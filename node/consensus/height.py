@@ -1,0 +1,114 @@
+"""Everything a replica remembers of the height that is being agreed on; a new one for each height."""
+
+from dataclasses import dataclass, field
+
+from node.chain.block import Block, Header
+from node.chain.certificate import Certificate, Network, Phase
+from node.chain.validator_set import ValidatorSet
+from node.consensus.messages import AnyProposal, Step, ViewChange, Vote
+from node.consensus.rotation import Rotation
+from node.consensus.timeouts import ViewTimeouts
+from node.consensus.votes import ViewChangeBook, VoteBook
+from node.limits import BLOCKS_PER_HEIGHT_MAX
+from node.primitives import Epoch, Hash, Height, InstitutionId, ValidatorIndex, View
+
+
+@dataclass(frozen=True, slots=True)
+class HeightContext:
+    """What is fixed for a height and every message is judged against."""
+
+    network: Network
+    epoch: Epoch
+    height: Height
+    head: Header
+    """The parent of whatever is decided here."""
+    validators: ValidatorSet
+    rotation: Rotation
+
+    def institution(self, index: ValidatorIndex) -> InstitutionId:
+        """Return a member's name."""
+        return self.validators.members[index].institution
+
+
+@dataclass(slots=True)
+class Fetch:
+    """A body that is being looked for: who may have it, asked in turn. [D2]"""
+
+    peers: tuple[InstitutionId, ...]
+    """The signers of a certificate for it, without ourselves; f+1 honest ones keep it."""
+    asked: set[InstitutionId] = field(default_factory=set)
+    """Asked and not yet answered."""
+    turn: int = 0
+
+
+@dataclass(slots=True)
+class HeightState:
+    """Mutable, owned by one core."""
+
+    context: HeightContext
+    timeouts: ViewTimeouts
+    me: ValidatorIndex | None
+    """None: an observer."""
+    may_sign: bool
+    """Member of the set, with a journal that is known to be complete. [R2]"""
+    has_pending: bool
+    votes: VoteBook
+    view_changes: ViewChangeBook
+    view: View = 0
+    """Raised by our own ViewChange or by an accepted NewView; never lowered. No vote below it. [V4]"""
+    step: Step = Step.WAITING
+    accepted_hash: Hash | None = None
+    """Block of the proposal accepted in this view."""
+    accepted: AnyProposal | None = None
+    """That proposal, to pass on; None after a restart."""
+    accepted_at_ms: int = 0
+    prepared: Certificate | None = None
+    """The highest prepared certificate that we committed to."""
+    own_votes: dict[tuple[Phase, View], Vote] = field(default_factory=dict)
+    """Our signed votes, for those who missed them."""
+    own_view_change: ViewChange | None = None
+    """Our latest signed ViewChange, repeated each second. [V5]"""
+    blocks: dict[Hash, Block] = field(default_factory=dict)
+    """Validated bodies, at most BLOCKS_PER_HEIGHT_MAX."""
+    kept: set[Hash] = field(default_factory=set)
+    """Bodies that the journal holds."""
+    judging: list[AnyProposal] = field(default_factory=list)
+    """Genuine proposals whose block is being validated."""
+    building: bool = False
+    """BuildBlock is under way, or had nothing to include."""
+    proposed: View | None = None
+    """The highest view in which we proposed."""
+    timer_view: View | None = None
+    """The view whose timer runs or has run."""
+    active: bool = False
+    """A valid Proposal, Prepare or Commit of this height was seen. [T1]"""
+    fetches: dict[Hash, Fetch] = field(default_factory=dict)
+    decision: Certificate | None = None
+    """A commit certificate; its block may still be missing."""
+    accused: set[tuple[ValidatorIndex, View, str]] = field(default_factory=set)
+    """Whose equivocation was reported: once per validator, view and type. [E1]"""
+
+    @property
+    def is_decided(self) -> bool:
+        """The block of this height is with the ledger: nothing more is to be done here."""
+        return self.step is Step.DECIDED
+
+    @property
+    def proposer(self) -> ValidatorIndex:
+        """proposer(h, v) of the present view."""
+        return self.context.rotation.proposer(self.view)
+
+    def remember_block(self, block_hash: Hash, block: Block) -> None:
+        """Hold a validated body; beyond the bound the oldest that nobody needs now gives way."""
+        self.blocks[block_hash] = block
+        needed = {
+            block_hash,
+            self.accepted_hash,
+            self.prepared.block_hash if self.prepared else None,
+            self.decision.block_hash if self.decision else None,
+        }
+        for other in list(self.blocks):
+            if len(self.blocks) <= BLOCKS_PER_HEIGHT_MAX:
+                return
+            if other not in needed:
+                del self.blocks[other]

@@ -1,0 +1,554 @@
+"""One running consensus member: takes inputs one by one, steps the core, performs the effects in order.
+
+    take one input → core.step → for each effect, in order, perform it → next input
+
+Synchronous and deterministic: everything outside comes through `Chain` and `Environment`, so the
+simulator drives this very code. A run of `Persist` effects is one durable write, always before the
+next effect. What peers send wrongly is `Rejected`: counted, never fatal.
+"""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, assert_never
+
+from node.chain.block import Block, Header
+from node.chain.certificate import (
+    Certificate,
+    Network,
+    Phase,
+    VerifyDigest,
+    verify_consensus_signature,
+)
+from node.chain.validator_set import ValidatorSet
+from node.consensus.core import Core, CoreOptions
+from node.consensus.effects import (
+    Broadcast,
+    BuildBlock,
+    CommitBlock,
+    Effect,
+    LoadBlock,
+    Persist,
+    Replay,
+    ReportEquivocation,
+    RequestSync,
+    Send,
+    SendBlock,
+    SendDecided,
+    SetTimer,
+    SignAndBroadcast,
+    SignAndSend,
+    ValidateBlock,
+)
+from node.consensus.inputs import (
+    BlockBuilt,
+    BlockLoaded,
+    BlockValidated,
+    HeightStarted,
+    Input,
+    MessageReceived,
+    MessageSigned,
+    Timer,
+    TimerFired,
+    TransactionsPending,
+)
+from node.consensus.messages import (
+    BlockReply,
+    Commit,
+    Decided,
+    Message,
+    NewView,
+    Prepare,
+    Proposal,
+    Record,
+    Signed,
+    Status,
+    Step,
+    ViewChange,
+    with_signature,
+)
+from node.consensus.rotation import Rotation, RotationOf
+from node.errors import Reason, Rejected
+from node.journal import Journal
+from node.limits import (
+    CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX,
+    CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX,
+)
+from node.primitives import Epoch, Height, InstitutionId, View
+from node.signer import ConsensusSigner, SigningRefused
+from node.wire import decode_message, encode_message
+
+
+class Chain(Protocol):
+    """What consensus needs of the ledger."""
+
+    @property
+    def network(self) -> Network:
+        """Chain id and genesis hash."""
+        ...
+
+    @property
+    def head(self) -> Header:
+        """Header of the last committed block."""
+        ...
+
+    @property
+    def epoch(self) -> Epoch:
+        """Of the height being agreed on."""
+        ...
+
+    @property
+    def head_certificate(self) -> Certificate | None:
+        """Commit certificate of the head; None at height 0."""
+        ...
+
+    def validators_at(self, height: Height) -> ValidatorSet:
+        """The set that votes at a height ≤ head + 1."""
+        ...
+
+    def has_pending(self) -> bool:
+        """Tell whether the mempool holds something includable."""
+        ...
+
+    def build_block(self, *, proposer: InstitutionId, timestamp_ms: int) -> Block:
+        """Make a block on the head: full, executed, roots filled."""
+        ...
+
+    def validate_block(self, block: Block) -> None:
+        """Check everything but who proposes and the clock. Raises: Rejected. Idempotent."""
+        ...
+
+    def commit_block(self, block: Block, certificate: Certificate) -> object:
+        """Make a decided block durable. Raises: StorageError."""
+        ...
+
+    def block_at(self, height: Height) -> tuple[Block, Certificate] | None:
+        """Return a committed block with a certificate of it; None where there is none or it was pruned."""
+        ...
+
+
+class Environment(Protocol):
+    """What consensus needs of the world; none of it blocks or raises."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 by this machine's clock."""
+        ...
+
+    def set_timer(self, timer: Timer, delay_ms: int) -> None:
+        """Call `Replica.on_timer` after a delay; replaces the timer of the same kind."""
+        ...
+
+    def send(self, receiver: InstitutionId, payload: bytes) -> None:
+        """Hand a parcel to the transport."""
+        ...
+
+    def broadcast(self, receivers: Sequence[InstitutionId], payload: bytes) -> None:
+        """Hand one parcel to the transport for many."""
+        ...
+
+    def request_sync(self, target_height: Height, peers: Sequence[InstitutionId]) -> None:
+        """Fetch blocks up to a height; whoever does calls `Replica.on_committed_by_sync`."""
+        ...
+
+
+class Observer(Protocol):
+    """Who wants to know: metrics, logs, events. Must not call back into the replica."""
+
+    def stepped(self, event: Input, effects: Sequence[Effect]) -> None:
+        """One input was applied."""
+        ...
+
+    def rejected(self, sender: InstitutionId, rejection: Rejected) -> None:
+        """Something a peer sent could not be taken."""
+        ...
+
+    def committed(self, block: Block, certificate: Certificate) -> None:
+        """The head moved, by consensus."""
+        ...
+
+
+class NullObserver:
+    """Nobody is watching."""
+
+    def stepped(self, event: Input, effects: Sequence[Effect]) -> None:
+        """Ignore it."""
+
+    def rejected(self, sender: InstitutionId, rejection: Rejected) -> None:
+        """Ignore it."""
+
+    def committed(self, block: Block, certificate: Certificate) -> None:
+        """Ignore it."""
+
+
+@dataclass(slots=True)
+class ReplicaCounters:
+    """Totals since the start, for metrics."""
+
+    rejected: Counter[Reason] = field(default_factory=Counter)
+    proposals: Counter[str] = field(default_factory=Counter)
+    """`sent`, `accepted`, `invalid`."""
+    view_changes: int = 0
+    equivocations: int = 0
+    votes_late: int = 0
+    signing_refused: int = 0
+    blocks_committed: int = 0
+    missed_proposals: Counter[InstitutionId] = field(default_factory=Counter)
+    """By proposer of a view that this replica left without a decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """Where this replica is and whom it waits for; lists are ascending by validator index."""
+
+    height: Height
+    view: View
+    step: Step
+    proposer: InstitutionId
+    has_proposal: bool
+    is_validator: bool
+    may_sign: bool
+    """False for an observer and while a validator without journal only listens."""
+    prepares: tuple[InstitutionId, ...]
+    """Whose Prepare of this view was seen."""
+    commits: tuple[InstitutionId, ...]
+    view_changes: tuple[InstitutionId, ...]
+    """Who asks for this view or a higher one."""
+    missing: tuple[InstitutionId, ...]
+    """Whose word is missing for the next step: the proposer's, or votes."""
+    quorum: int
+    view_timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Our key with its two records; an observer has none."""
+
+    signer: ConsensusSigner
+    journal: Journal
+    safe_start_nonce: bytes
+    """Fresh random bytes of this start; used only when the journal does not cover all we signed."""
+    was_restored: bool = False
+    """The operator says that the data folder is a copy."""
+
+
+class Replica:
+    """Drives one core against one chain."""
+
+    def __init__(
+        self,
+        *,
+        institution: InstitutionId,
+        chain: Chain,
+        environment: Environment,
+        member: Member | None,
+        observer: Observer | None = None,
+        verify_digest: VerifyDigest = verify_consensus_signature,
+        rotation: RotationOf = Rotation,
+    ) -> None:
+        self.counters = ReplicaCounters()
+        self._institution = institution
+        self._chain = chain
+        self._environment = environment
+        self._member = member
+        self._observer: Observer = NullObserver() if observer is None else observer
+        self._quota = PeerQuota()
+        self._queue: deque[Input] = deque()
+        self._is_running = False
+        listens = member is not None and (member.was_restored or not member.journal.is_begun)
+        self._core = Core(
+            CoreOptions(
+                network=chain.network,
+                institution=institution,
+                public_key=None if member is None else member.signer.public_key,
+                verify_digest=verify_digest,
+                rotation=rotation,
+                safe_start_nonce=member.safe_start_nonce if member is not None and listens else None,
+            )
+        )
+
+    # What happens to it
+
+    def start(self) -> None:
+        """Begin at the ledger's head with what the journal holds; call once."""
+        height = self._chain.head.height + 1
+        self._feed(self._height_started(() if self._member is None else self._member.journal.records(height)))
+
+    def receive(self, sender: InstitutionId, payload: bytes) -> None:
+        """Take a parcel from an authenticated peer."""
+        now_ms = self._environment.now_ms()
+        try:
+            self._quota.spend(sender, len(payload), now_ms)
+            message = decode_message(payload)
+        except Rejected as rejection:
+            self._on_rejected(sender, rejection)
+            return
+        if isinstance(message, Prepare | Commit) and message.height <= self._chain.head.height:
+            self.counters.votes_late += 1
+        self._feed(MessageReceived(now_ms, sender, message))
+
+    def on_timer(self, timer: Timer) -> None:
+        """A timer ran out."""
+        self._feed(TimerFired(self._environment.now_ms(), timer, self._chain.has_pending()))
+
+    def on_transactions_pending(self) -> None:
+        """The mempool got something that could be included."""
+        self._feed(TransactionsPending(self._environment.now_ms()))
+
+    def on_committed_by_sync(self) -> None:
+        """Sync has moved the ledger's head."""
+        if self._chain.head.height >= self._core.height:
+            self._feed(self._height_started())
+
+    def view(self) -> ReplicaView:
+        """Return where we are, for RPC and `why-stalled`."""
+        return view_of(self._core)
+
+    # What it does
+
+    def _feed(self, event: Input) -> None:
+        """Apply inputs until none is left; an input that arrives meanwhile waits its turn."""
+        self._queue.append(event)
+        if self._is_running:
+            return
+        self._is_running = True
+        try:
+            while self._queue:
+                self._apply(self._queue.popleft())
+        finally:
+            self._is_running = False
+
+    def _apply(self, event: Input) -> None:
+        if isinstance(event, HeightStarted) and event.head.height < self._core.height:
+            return  # sync and consensus have both announced it
+        try:
+            effects = self._core.step(event)
+        except Rejected as rejection:
+            sender = event.sender if isinstance(event, MessageReceived) else self._institution
+            self._on_rejected(sender, rejection)
+            return
+        self._observer.stepped(event, effects)
+        self._perform(effects)
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        """Carry out effects in order; what is to be persisted is durable before the next begins."""
+        pending: list[Record] = []
+        for effect in effects:
+            if isinstance(effect, Persist):
+                pending.append(effect.record)
+                continue
+            self._persist(pending)
+            self._perform_one(effect)
+        self._persist(pending)
+
+    def _persist(self, pending: list[Record]) -> None:
+        if pending:
+            assert self._member is not None
+            self._member.journal.append(self._core.state.context.height, pending)
+            pending.clear()
+
+    def _perform_one(self, effect: Effect) -> None:
+        environment = self._environment
+        match effect:
+            case SignAndBroadcast(message):
+                self._sign_and_broadcast(message)
+            case SignAndSend(receiver, message):
+                signed = self._sign(message)
+                if signed is not None:
+                    self._send(receiver, signed)
+            case Broadcast(message):
+                self._broadcast(message)
+            case Send(receiver, message):
+                self._send(receiver, message)
+            case SendBlock() | SendDecided():
+                self._send_block(effect)
+            case LoadBlock() | BuildBlock() | ValidateBlock() | CommitBlock():
+                self._perform_on_blocks(effect)
+            case SetTimer(timer, delay_ms):
+                environment.set_timer(timer, delay_ms)
+            case RequestSync(target_height, peers):
+                environment.request_sync(target_height, peers)
+            case Replay(messages):
+                now_ms = environment.now_ms()
+                self._queue.extend(MessageReceived(now_ms, peer, message) for peer, message in messages)
+            case ReportEquivocation():
+                self.counters.equivocations += 1
+            case Persist():
+                raise AssertionError("persisted by _perform")
+            case unreachable:
+                assert_never(unreachable)
+
+    def _perform_on_blocks(self, effect: LoadBlock | BuildBlock | ValidateBlock | CommitBlock) -> None:
+        """Ask journal or ledger; the answer is the next input."""
+        now_ms = self._environment.now_ms
+        match effect:
+            case LoadBlock(height, block_hash):
+                kept = None if self._member is None else self._member.journal.block(height, block_hash)
+                assert kept is not None, "a kept body is in the journal until its height is decided"
+                self._queue.append(BlockLoaded(now_ms(), kept))
+            case BuildBlock(timestamp_ms):
+                built = self._chain.build_block(proposer=self._institution, timestamp_ms=timestamp_ms)
+                self._queue.append(BlockBuilt(now_ms(), built))
+            case ValidateBlock(block):
+                self._queue.append(BlockValidated(now_ms(), block, self._is_valid(block)))
+            case CommitBlock(block, certificate):
+                self._commit(block, certificate)
+
+    def _sign(self, message: Signed) -> Signed | None:
+        """Return the message with our signature; None when the signer would contradict itself."""
+        assert self._member is not None
+        signer = self._member.signer
+        if isinstance(message, Status):
+            return with_signature(message, signer.sign_status(message))
+        try:
+            return with_signature(message, signer.sign(message))
+        except SigningRefused:
+            self.counters.signing_refused += 1
+            return None
+
+    def _sign_and_broadcast(self, message: Signed) -> None:
+        signed = self._sign(message)
+        if signed is None:
+            return
+        self._broadcast(signed)
+        match signed:
+            case Proposal() | NewView():
+                self.counters.proposals["sent"] += 1
+            case Prepare():
+                self.counters.proposals["accepted"] += 1
+            case ViewChange(head):
+                self.counters.view_changes += 1
+                self._count_missed(head.view)
+            case _:
+                pass
+        if not isinstance(signed, Status):
+            self._queue.append(MessageSigned(self._environment.now_ms(), signed))
+
+    def _count_missed(self, entered: View) -> None:
+        context = self._core.state.context
+        missed = context.rotation.proposer(entered - 1)
+        self.counters.missed_proposals[context.institution(missed)] += 1
+
+    def _broadcast(self, message: Message) -> None:
+        members = self._core.state.context.validators.members
+        receivers = [m.institution for m in members if m.institution != self._institution]
+        self._environment.broadcast(receivers, encode_message(message))
+
+    def _send(self, receiver: InstitutionId, message: Message) -> None:
+        self._environment.send(receiver, encode_message(message))
+
+    def _send_block(self, effect: SendBlock | SendDecided) -> None:
+        found = self._chain.block_at(effect.height)
+        if isinstance(effect, SendDecided):
+            if found is not None:
+                self._send(effect.receiver, Decided(*found))
+            return
+        block: Block | None = None
+        if self._member is not None:
+            block = self._member.journal.block(effect.height, effect.block_hash)
+        if block is None and found is not None and found[0].hash() == effect.block_hash:
+            block = found[0]
+        if block is not None:
+            self._send(effect.receiver, BlockReply(block))
+
+    def _is_valid(self, block: Block) -> bool:
+        try:
+            self._chain.validate_block(block)
+        except Rejected as rejection:
+            self.counters.proposals["invalid"] += 1
+            self._on_rejected(block.header.proposer or "", rejection)
+            return False
+        return True
+
+    def _commit(self, block: Block, certificate: Certificate) -> None:
+        """The one funnel: whatever decided it, a height is committed once, then the next begins."""
+        if block.header.height == self._chain.head.height + 1:
+            self._chain.commit_block(block, certificate)
+            self.counters.blocks_committed += 1
+            self._observer.committed(block, certificate)
+        self._queue.append(self._height_started())
+
+    def _height_started(self, records: tuple[Record, ...] = ()) -> HeightStarted:
+        chain = self._chain
+        height = chain.head.height + 1
+        if self._member is not None:
+            self._member.journal.forget_below(height)
+        return HeightStarted(
+            now_ms=self._environment.now_ms(),
+            head=chain.head,
+            head_certificate=chain.head_certificate,
+            epoch=chain.epoch,
+            validators=chain.validators_at(height),
+            has_pending=chain.has_pending(),
+            records=records,
+        )
+
+    def _on_rejected(self, sender: InstitutionId, rejection: Rejected) -> None:
+        self.counters.rejected[rejection.reason] += 1
+        self._observer.rejected(sender, rejection)
+
+
+class PeerQuota:
+    """[B4] Messages and bytes of each peer in the present second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._messages: Counter[InstitutionId] = Counter()
+        self._bytes: Counter[InstitutionId] = Counter()
+
+    def spend(self, sender: InstitutionId, size: int, now_ms: int) -> None:
+        """Count one parcel. Raises: Rejected(QUOTA_EXCEEDED)."""
+        if now_ms // 1_000 != self._second:
+            self._second = now_ms // 1_000
+            self._messages.clear()
+            self._bytes.clear()
+        self._messages[sender] += 1
+        self._bytes[sender] += size
+        if self._messages[sender] > CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX:
+            limit = CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX
+            raise Rejected(Reason.QUOTA_EXCEEDED, f"more than {limit} messages a second from {sender}")
+        if self._bytes[sender] > CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX:
+            limit = CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX
+            raise Rejected(Reason.QUOTA_EXCEEDED, f"more than {limit} bytes a second from {sender}")
+
+
+def view_of(core: Core) -> ReplicaView:
+    """Describe where a core is."""
+    state = core.state
+    context = state.context
+
+    def names(indexes: Sequence[int]) -> tuple[InstitutionId, ...]:
+        return tuple(context.institution(index) for index in indexes)
+
+    prepares = state.votes.voters(Phase.PREPARE, state.view)
+    commits = state.votes.voters(Phase.COMMIT, state.view)
+    askers = state.view_changes.askers(max(state.view, 1))
+    everybody = range(len(context.validators))
+    missing: list[int] = []
+    match state.step:
+        case Step.WAITING:
+            missing = [state.proposer]
+        case Step.PREPARING:
+            missing = [i for i in everybody if i not in prepares]
+        case Step.COMMITTING:
+            missing = [i for i in everybody if i not in commits]
+        case Step.VIEW_CHANGING if len(askers) < context.validators.quorum:
+            missing = [i for i in everybody if i not in askers]
+        case Step.VIEW_CHANGING:
+            missing = [state.proposer]
+        case Step.DECIDED:
+            pass
+    return ReplicaView(
+        height=context.height,
+        view=state.view,
+        step=state.step,
+        proposer=context.institution(state.proposer),
+        has_proposal=state.accepted_hash is not None,
+        is_validator=state.me is not None,
+        may_sign=state.may_sign,
+        prepares=names(prepares),
+        commits=names(commits),
+        view_changes=names(askers),
+        missing=names(missing),
+        quorum=context.validators.quorum,
+        view_timeout_ms=state.timeouts.duration_ms(state.view),
+    )
