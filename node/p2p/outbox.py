@@ -55,7 +55,7 @@ class Outbox:
                 head_bytes = CONTINUE_BYTES if self._sent_bytes[channel] else START_BYTES
                 # A piece carries something, unless its frame is empty.
                 if room < head_bytes + min(1, len(queue[0].payload)):
-                    break
+                    return b"".join(parts), moved
                 taken = self._take_piece(channel, room - head_bytes, parts)
                 room -= head_bytes + taken
                 moved.append((channel, taken))
