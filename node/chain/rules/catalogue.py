@@ -23,11 +23,9 @@ from node.chain.records.pathway import Pathway, PathwayContent, RequirementKind
 from node.chain.rules.framework import Context, Event, Rule, signer_group
 from node.chain.transaction import Transaction
 from node.errors import Reason, Rejected
+from node.limits import COST_PER_STATE_KEY
 from node.primitives import CatalogueId, InstitutionId
 from node.state import keys
-
-STATE_KEY_COST: Final = 25
-"""Cost of one changed state record: 22 µs in the tree, the rest in the batch."""
 
 
 class DefinitionPublish(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -214,25 +212,27 @@ RULES: Final = (
         DefinitionPublish,
         signer_group,
         publish_definition,
-        lambda _payload: 100 + 2 * STATE_KEY_COST,
+        lambda _payload: 100 + 2 * COST_PER_STATE_KEY,
     ),
     Rule(
         "definition.authorise",
         DefinitionAuthorise,
         signer_group,
         authorise_definition,
-        lambda _payload: 50 + STATE_KEY_COST,
+        lambda _payload: 50 + COST_PER_STATE_KEY,
         priority=True,
     ),
-    Rule("definition.retire", DefinitionRetire, signer_group, retire_definition, lambda _payload: 50 + STATE_KEY_COST),
+    Rule(
+        "definition.retire", DefinitionRetire, signer_group, retire_definition, lambda _payload: 50 + COST_PER_STATE_KEY
+    ),
     Rule(
         "pathway.publish",
         PathwayPublish,
         signer_group,
         publish_pathway,
         lambda payload: (
-            100 + 2 * STATE_KEY_COST + 5 * sum(len(item.selectors) for item in payload.content.requirements)
+            100 + 2 * COST_PER_STATE_KEY + 5 * sum(len(item.selectors) for item in payload.content.requirements)
         ),
     ),
-    Rule("pathway.retire", PathwayRetire, signer_group, retire_pathway, lambda _payload: 50 + STATE_KEY_COST),
+    Rule("pathway.retire", PathwayRetire, signer_group, retire_pathway, lambda _payload: 50 + COST_PER_STATE_KEY),
 )

@@ -26,12 +26,12 @@ from node.chain.records.credential import (
     batch_id,
 )
 from node.chain.records.institution import Counters, Role
-from node.chain.rules.catalogue import STATE_KEY_COST, check_award, counters_of, definition_in_force
+from node.chain.rules.catalogue import check_award, counters_of, definition_in_force
 from node.chain.rules.framework import Context, Event, Rule, SignatureGroup, signer_group
 from node.chain.transaction import Transaction
 from node.crypto import merkle
 from node.errors import Reason, Rejected
-from node.limits import CREDENTIALS_PER_BATCH_MAX, STATUS_ENTRIES_PER_TRANSACTION_MAX
+from node.limits import COST_PER_STATE_KEY, CREDENTIALS_PER_BATCH_MAX, STATUS_ENTRIES_PER_TRANSACTION_MAX
 from node.primitives import HASH_BYTES, CatalogueId, Hash, InstitutionId
 from node.state import keys
 
@@ -364,12 +364,12 @@ def _write(
 
 def _issue_cost(payload: CredentialIssue) -> int:
     """Return the cost: one hash and a few bytes' handling a leaf, two state records."""
-    return 50 + 2 * STATE_KEY_COST + payload.count
+    return 50 + 2 * COST_PER_STATE_KEY + payload.count
 
 
 def _status_cost(payload: StatusChange) -> int:
     """Return the cost: a status and a binding for each entry at first use, and the counters."""
-    return 50 + STATE_KEY_COST + (20 + 2 * STATE_KEY_COST) * len(payload.entries)
+    return 50 + COST_PER_STATE_KEY + (10 + 2 * COST_PER_STATE_KEY) * len(payload.entries)
 
 
 RULES: Final = (

@@ -14,20 +14,15 @@ import msgspec
 from msgspec import Meta
 
 from node import codec
-from node.chain.catalogue_check import award_fault, line_of
+from node.chain.catalogue_check import line_of
 from node.chain.certificate import Network
 from node.chain.pathway_evaluation import Candidate, candidate, evaluate, months_after
 from node.chain.reading import (
-    CredentialState,
     Impairment,
-    accreditation,
-    batch_is_void,
-    credential_status,
     is_void,
     stack_finding,
 )
-from node.chain.records.credential import LEAF_VERSION, Batch, Leaf, Origin, batch_id, holder_commitment
-from node.chain.records.definition import Definition, DefinitionContent
+from node.chain.records.credential import Batch, Leaf, Origin, batch_id
 from node.chain.records.pathway import (
     Consent,
     Exclusivity,
@@ -37,16 +32,17 @@ from node.chain.records.pathway import (
     Use,
     Uses,
 )
-from node.chain.rules.catalogue import STATE_KEY_COST, check_award, definition_in_force, pathway_in_force
+from node.chain.rules.catalogue import check_award, definition_in_force, pathway_in_force
 from node.chain.rules.credentials import count_credentials
 from node.chain.rules.framework import Context, Event, Rule, signer_group
+from node.chain.rules.opening import batch_holding, check_holder, check_leaf, check_stands, issued_content
 from node.chain.transaction import Transaction
-from node.crypto import merkle
 from node.crypto.hashing import Tag, tagged
 from node.crypto.signing import Algorithm, verify
 from node.errors import Reason, Rejected
 from node.limits import (
     COMPONENTS_PER_STACK_MAX,
+    COST_PER_STATE_KEY,
     CREDENTIALS_PER_BATCH_MAX,
     LIST_ITEMS_MAX,
     MERKLE_PATH_STEPS_MAX,
@@ -58,7 +54,6 @@ from node.state import keys
 
 HolderKey: TypeAlias = Annotated[bytes, Meta(min_length=32, max_length=32)]
 """A learner's Ed25519 key."""
-DAYS_PER_MONTH_MAX: Final = 31
 
 
 class ComponentOpening(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -144,10 +139,7 @@ def stack(context: Context, transaction: Transaction, payload: StackPayload) -> 
     result_id = payload.result.credential_id()
     _check_result_is_new(context, payload.result, result_id)
     _check_result(context, transaction, payload, pathway)
-    components = [
-        _open(context, payload.components[position], f"components[{position}]")
-        for position in range(len(payload.components))
-    ]
+    components = [_open(context, opening, f"components[{i}]") for i, opening in enumerate(payload.components)]
     record = Stack(
         payload.pathway,
         pathway.cascade,
@@ -187,14 +179,14 @@ def _check_result_is_new(context: Context, result: Leaf, result_id: Hash) -> Non
 def _check_result(context: Context, transaction: Transaction, payload: StackPayload, pathway: PathwayContent) -> None:
     """Refuse a result leaf that is not what this stack awards to this holder at this time."""
     result = payload.result
-    _check_leaf(context, result, "result")
+    check_leaf(context, result, "result")
     expected = (transaction.signer, pathway.awards, Origin.STACK)
     if (result.issuer, result.definition, result.origin) != expected:
         raise Rejected(
             Reason.BAD_OPENING,
             f"result: {result.issuer} {result.definition} {result.origin} instead of {' '.join(expected)}",
         )
-    _check_holder(result, payload.result_holder_key, payload.result_holder_salt, "result")
+    check_holder(result, payload.result_holder_key, payload.result_holder_salt, "result")
     if not result.valid_from_ms < result.valid_until_ms:
         raise Rejected(
             Reason.INVALID_VALUE,
@@ -214,98 +206,19 @@ def _check_result(context: Context, transaction: Transaction, payload: StackPayl
         )
 
 
-def _check_leaf(context: Context, leaf: Leaf, where: str) -> None:
-    if leaf.version != LEAF_VERSION:
-        raise Rejected(Reason.BAD_OPENING, f"{where}: leaf version {leaf.version} instead of {LEAF_VERSION}")
-    if leaf.genesis_hash != context.network.genesis_hash:
-        raise Rejected(
-            Reason.BAD_OPENING,
-            f"{where}: genesis {leaf.genesis_hash.hex()} instead of {context.network.genesis_hash.hex()}",
-        )
-
-
-def _check_holder(leaf: Leaf, holder_key: bytes, salt: Salt, where: str) -> None:
-    commitment = holder_commitment(holder_key, salt)
-    if commitment != leaf.holder_commitment:
-        raise Rejected(
-            Reason.BAD_OPENING,
-            f"{where}: holder commitment {leaf.holder_commitment.hex()}, key and salt give {commitment.hex()}",
-        )
-
-
 # --- each component ---
 
 
 def _open(context: Context, opening: ComponentOpening, where: str) -> _Component:
     """Return a component that lies where it says, by an issuer that might, and stands at block time."""
     leaf = opening.leaf
-    _check_leaf(context, leaf, where)
-    credential_id = leaf.credential_id()
-    batch = _batch_of(context, opening, credential_id, where)
-    _check_holder(leaf, opening.holder_key, opening.holder_salt, where)
-    content = _definition_of(context, leaf, where)
-    _check_issued(context, batch, content, where)
-    state = credential_status(context.state, leaf.issuer, leaf.status_key).state
-    if state is not CredentialState.ACTIVE:
-        raise Rejected(Reason.COMPONENT_NOT_VALID, f"{where}: is {state}")
-    if not leaf.valid_from_ms <= context.time_ms < leaf.valid_until_ms:
-        raise Rejected(
-            Reason.COMPONENT_NOT_VALID,
-            f"{where}: valid from {leaf.valid_from_ms} ms until {leaf.valid_until_ms} ms, "
-            f"block time is {context.time_ms} ms",
-        )
-    record = StackedComponent(credential_id, opening.batch_id, leaf.issuer, leaf.definition, leaf.status_key)
+    check_leaf(context, leaf, where)
+    batch = batch_holding(context, leaf, opening.batch_id, opening.index, opening.path, where)
+    check_holder(leaf, opening.holder_key, opening.holder_salt, where)
+    content = issued_content(context, batch, where)
+    check_stands(context, leaf, where)
+    record = StackedComponent(leaf.credential_id(), opening.batch_id, leaf.issuer, leaf.definition, leaf.status_key)
     return _Component(opening, record, candidate(content, issuer=leaf.issuer, valid_from_ms=leaf.valid_from_ms))
-
-
-def _batch_of(context: Context, opening: ComponentOpening, credential_id: Hash, where: str) -> Batch:
-    """Return the batch in which the credential lies at its index."""
-    batch = context.state.get(keys.batch(opening.batch_id), Batch)
-    if batch is None:
-        raise Rejected(Reason.BAD_OPENING, f"{where}: batch {opening.batch_id.hex()} is not on the chain")
-    if opening.index >= batch.count:
-        raise Rejected(Reason.BAD_OPENING, f"{where}: index {opening.index} in a batch of {batch.count}")
-    leaf = opening.leaf
-    if (leaf.issuer, leaf.definition, leaf.origin) != (batch.issuer, batch.definition, batch.origin):
-        raise Rejected(
-            Reason.BAD_OPENING,
-            f"{where}: {leaf.issuer} {leaf.definition} {leaf.origin} in a batch of "
-            f"{batch.issuer} {batch.definition} {batch.origin}",
-        )
-    root = merkle.root_from_path(credential_id, opening.index, batch.count, opening.path)
-    if root is None:
-        raise Rejected(
-            Reason.BAD_OPENING,
-            f"{where}: a path of {len(opening.path)} steps instead of {merkle.path_length(opening.index, batch.count)}",
-        )
-    if root != batch.root:
-        raise Rejected(
-            Reason.BAD_OPENING, f"{where}: the path leads to {root.hex()}, the batch's root is {batch.root.hex()}"
-        )
-    return batch
-
-
-def _definition_of(context: Context, leaf: Leaf, where: str) -> DefinitionContent:
-    """Return the definition's content; a retired one keeps its credentials."""
-    definition = context.state.get(keys.definition(leaf.definition), Definition)
-    assert definition is not None, f"{where}: a batch of {leaf.definition}, which is not on the chain"
-    return definition.content
-
-
-def _check_issued(context: Context, batch: Batch, content: DefinitionContent, where: str) -> None:
-    """Refuse what was issued by bad keys, or without accreditation for it at that height."""
-    if batch_is_void(context.state, batch):
-        raise Rejected(Reason.COMPONENT_NOT_VALID, f"{where}: its batch is void, the keys that signed it turned bad")
-    act = batch.act
-    step = accreditation(context.state, batch.issuer, time_ms=act.time_ms, height=act.height)
-    if step is None:
-        raise Rejected(Reason.COMPONENT_NOT_VALID, f"{where}: {batch.issuer} was not accredited at height {act.height}")
-    fault = award_fault(step, content)
-    if fault is not None:
-        raise Rejected(
-            Reason.COMPONENT_NOT_VALID,
-            f"{where}: {batch.issuer} was not accredited for it at height {act.height}: {fault}",
-        )
 
 
 # --- the holders ---
@@ -472,8 +385,8 @@ def _write(context: Context, record: Stack, result: Leaf, result_id: Hash, uses:
 def _cost(payload: StackPayload) -> int:
     """Return the cost: openings, consents, and a use each, besides stack, batch and counters."""
     steps = sum(len(component.path) for component in payload.components)
-    per_component = STATE_KEY_COST + 100
-    return 200 + 3 * STATE_KEY_COST + per_component * len(payload.components) + steps + 70 * len(payload.consents)
+    per_component = COST_PER_STATE_KEY + 100
+    return 200 + 3 * COST_PER_STATE_KEY + per_component * len(payload.components) + steps + 70 * len(payload.consents)
 
 
 RULES: Final = (Rule("credential.stack", StackPayload, signer_group, stack, _cost),)
