@@ -11,6 +11,7 @@ from typing import Final
 from node import codec
 from node.crypto.hashing import sha256
 from node.crypto.signing import Ed25519Signer
+from node.errors import Reason, Rejected
 from node.p2p.connection import Bounds, Control
 from node.p2p.frames import CONTROL_CHANNEL, FrameAssembler, MessageSplitter, delimit, make_frame
 from node.p2p.handshake import Handshake, Ourselves
@@ -34,6 +35,15 @@ def directory(*names: str) -> Callable[[bytes], str | None]:
     """Return an `authorise` that knows the keys of these institutions."""
     keys = {signer(name).public_key: name for name in names}
     return keys.get
+
+
+def reason_of(call: Callable[[], object]) -> Reason | None:
+    """Return the reason for which a call is refused, or None if it is not; anything else goes through."""
+    try:
+        call()
+    except Rejected as refusal:
+        return refusal.reason
+    return None
 
 
 class Entropy:

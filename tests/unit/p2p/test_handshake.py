@@ -11,7 +11,7 @@ from node.crypto.hashing import sha256
 from node.errors import Reason, Rejected
 from node.p2p.handshake import PROLOGUE, Handshake, Hello, Ourselves, binding, read_hello, write_hello
 from node.p2p.noise import NoiseHandshake, Role, public_key_of
-from tests.unit.p2p.net_kit import CHAIN_ID, GENESIS_HASH, directory, signer
+from tests.unit.p2p.net_kit import CHAIN_ID, GENESIS_HASH, directory, reason_of, signer
 
 
 def admit(public_key: bytes) -> str:
@@ -156,12 +156,10 @@ def test_message_out_of_turn_and_too_long_are_refused() -> None:
 def test_any_payload_is_a_hello_or_rejected(payload: bytes) -> None:
     """Also behind a version number that is ours."""
     for data in (payload, b"\x00\x01" + payload):
-        try:
-            hello = read_hello(data)
-        except Rejected as refusal:
-            assert refusal.reason in (Reason.MALFORMED, Reason.UNKNOWN_VERSION)
-        else:
-            assert write_hello(hello) == data
+        reason = reason_of(lambda data=data: read_hello(data))
+        assert reason in (None, Reason.MALFORMED, Reason.UNKNOWN_VERSION)
+        if reason is None:
+            assert write_hello(read_hello(data)) == data
 
 
 def test_hello_is_read_back() -> None:
@@ -177,9 +175,6 @@ def test_any_bytes_are_accepted_or_rejected(role: Role, messages: list[bytes]) -
     handshake = side(role, "one.mx")
     if role is Role.INITIATOR:
         handshake.start()
-    try:
-        for message in messages:
-            handshake.receive(message)
-    except Rejected as refusal:
-        assert refusal.reason is Reason.HANDSHAKE_FAILED
+    reason = reason_of(lambda: [handshake.receive(message) for message in messages])
+    assert reason in (None, Reason.HANDSHAKE_FAILED)
     assert not handshake.is_finished
