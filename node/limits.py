@@ -169,6 +169,12 @@ RPC_BATCH_CALLS_MAX: Final = 100
 RPC_PAGE_ITEMS_MAX: Final = 1_000
 RPC_WAIT_MS_MAX: Final = 60_000
 BUNDLE_BYTES_MAX: Final = 4 * 1024 * 1024
+PAGE_FORM_BYTES_MAX: Final = BUNDLE_BYTES_MAX + 64 * 1024
+"""A form with one bundle: its fields' names, the file's name and white space around pasted text."""
+PAGE_UPLOADS_MAX: Final = 32
+"""Forms that are read or verified at the same time."""
+PAGE_UPLOAD_MS_MAX: Final = 60_000
+"""How long a form may take to arrive: 4 MiB at 0.6 Mbit/s."""
 
 # --- documents and bundles (this process, and every verifier) ---
 JSON_DEPTH_MAX: Final = 24
@@ -179,6 +185,8 @@ DOCUMENT_NODES_MAX: Final = 256
 """JSON objects in a document."""
 DOCUMENT_BLANK_NODES_MAX: Final = 16
 """Objects without an id: the price of canonicalisation rises steeply with them."""
+PROCESSED_CONTEXTS_MAX: Final = 1_024
+"""JSON-LD contexts kept ready; a document of ours uses 20."""
 BASE58_CHARS_MAX: Final = 128
 """A signature of 64 bytes has 88."""
 CLAIMS_PER_CREDENTIAL_MAX: Final = 64
@@ -188,8 +196,6 @@ RECORDS_PER_PROOF_MAX: Final = 4_096
 """A stack of 256 leaves asks for about seven records a leaf."""
 HAND_OVERS_PER_PROOF_MAX: Final = 1_024
 """Changes of the validator set from genesis to the proven header."""
-CHAIN_PROOF_BYTES_MAX: Final = BUNDLE_BYTES_MAX // 2 - 256 * 1024
-"""Canonical bytes of the chain part of a bundle, which stands in it as hex."""
 LEARNERS_PER_FILE_MAX: Final = 100_000
 LEARNERS_FILE_BYTES_MAX: Final = 32 * 1024 * 1024
 LEARNER_CELL_CHARS_MAX: Final = 500
