@@ -1,0 +1,180 @@
+"""The plain pages: what Pila is, how the network is, and a box that verifies a credential.
+
+Everything works without script, cookies and third parties. What is uploaded lives in memory until it is
+answered; it is neither stored nor logged. Source: INTERFACE §4; DOMAIN §6.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from traceback import extract_tb
+from typing import Final, TypeAlias
+
+from aiohttp import hdrs, web
+
+from node.errors import Rejected
+from node.limits import PAGE_UPLOAD_MS_MAX, PAGE_UPLOADS_MAX
+from node.log import get_logger
+from node.rpc.jsonrpc import ErrorCode, RpcError
+from node.web.language import Language, choose
+from node.web.rendering import render, static_files
+from node.web.upload import Fault, Upload, UploadFault, read_upload
+from node.web.view import Answer, PageView
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Pages have no script at all, so nothing that slips through the escaping can run.
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+RETRY_AFTER_SECONDS: Final = 5
+QUIET_MS: Final = 3 * 60_000
+"""Three heartbeats: a network without a block for so long is said to be quiet."""
+
+_FAULT_STATUS: Final = {
+    Fault.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Fault.TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
+    Fault.NO_FORM: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+}
+_VIEW: Final = web.AppKey("page_view", PageView)
+_UPLOADS: Final = web.AppKey("page_uploads", asyncio.Semaphore)
+_PAGES: Final = frozenset({"/", "/verify"})
+
+_log = get_logger("web")
+
+
+def add_routes(app: web.Application, view: PageView) -> None:
+    """Add the pages, their security headers and their error pages to the server of a node.
+
+    Call before the application starts. Answers to programs (`/rpc`, `/health`, …) are left as they are.
+    """
+    app[_VIEW] = view
+    app[_UPLOADS] = asyncio.Semaphore(PAGE_UPLOADS_MAX)
+    app.router.add_get("/", _home)
+    app.router.add_get("/verify", _verify_form)
+    app.router.add_post("/verify", _verify)
+    for file in static_files().values():
+        app.router.add_get(file.address, _static)
+    # First, so that it sees what the others make of a request.
+    app.middlewares.insert(0, _error_pages)
+
+
+async def _home(request: web.Request) -> web.Response:
+    state = request.app[_VIEW].network_state()
+    return _page(request, "home.html", state=state, quiet_ms=QUIET_MS, fault=None)
+
+
+async def _verify_form(request: web.Request) -> web.Response:
+    return _page(request, "verify.html", fault=None)
+
+
+async def _verify(request: web.Request) -> web.Response:
+    """Verify what the form brings; a fault brings the form back with a sentence."""
+    uploads = request.app[_UPLOADS]
+    if uploads.locked():
+        return _error(request, HTTPStatus.SERVICE_UNAVAILABLE)
+    async with uploads:
+        try:
+            upload = await _in_time(request)
+            answer = await _answer(request.app[_VIEW], upload)
+        except UploadFault as fault:
+            status = _FAULT_STATUS.get(fault.fault, HTTPStatus.BAD_REQUEST)
+            return _page(request, "verify.html", status, fault=fault)
+        except RpcError as error:
+            if error.code is not ErrorCode.LIMIT_EXCEEDED:
+                raise
+            return _error(request, HTTPStatus.SERVICE_UNAVAILABLE)
+    state = request.app[_VIEW].network_state()
+    return _page(request, "result.html", answer=answer, file_name=upload.file_name, state=state)
+
+
+async def _in_time(request: web.Request) -> Upload:
+    try:
+        async with asyncio.timeout(PAGE_UPLOAD_MS_MAX / 1_000):
+            return await read_upload(request)
+    except TimeoutError:
+        raise UploadFault(Fault.TOO_SLOW) from None
+
+
+async def _answer(view: PageView, upload: Upload) -> Answer:
+    """Ask the verifier. Raises: UploadFault for what it does not take for a bundle; RpcError."""
+    try:
+        return await view.verify_bundle(upload.bundle)
+    except Rejected as rejection:
+        raise UploadFault(Fault.NOT_A_BUNDLE, str(rejection)) from None
+
+
+async def _static(request: web.Request) -> web.Response:
+    file = next(file for file in static_files().values() if file.address == request.path)
+    return web.Response(
+        body=file.body,
+        content_type=file.content_type,
+        charset="utf-8",
+        headers={**SECURITY_HEADERS, hdrs.CACHE_CONTROL: "public, max-age=31536000, immutable"},
+    )
+
+
+@web.middleware
+async def _error_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what goes wrong into a page, for people; programs get what they got before."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST or not _is_for_people(request):
+            raise
+        response = _error(request, HTTPStatus(error.status))
+        if hdrs.ALLOW in error.headers:
+            response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
+        return response
+    # A page that fails must not show how; the log says what, without the request's body.
+    except Exception as error:
+        if request.path not in _PAGES:
+            raise
+        # Without the exception's message, which could quote what was uploaded.
+        place = [f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__)[-3:]]
+        _log.error("page_failed", path=request.path, error=type(error).__name__, place=place)
+        return _error(request, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _is_for_people(request: web.Request) -> bool:
+    return request.path in _PAGES or "text/html" in request.headers.get(hdrs.ACCEPT, "")
+
+
+def _language(request: web.Request) -> Language:
+    return choose(request.query.get("lang"), request.headers.get(hdrs.ACCEPT_LANGUAGE, ""))
+
+
+def _error(request: web.Request, status: HTTPStatus) -> web.Response:
+    response = _page(request, "error.html", status, status=int(status))
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def _page(request: web.Request, template: str, code: HTTPStatus = HTTPStatus.OK, /, **values: object) -> web.Response:
+    language = _language(request)
+    # The switch is carried along; a language that the browser asked for is asked for again anyway.
+    switched = f"?lang={language}" if request.query.get("lang") == language else ""
+    path = request.path if request.path in _PAGES else "/"
+    body = render(template, language, path=path, switched=switched, **values)
+    return web.Response(
+        body=body,
+        status=code,
+        content_type="text/html",
+        charset="utf-8",
+        headers={
+            **SECURITY_HEADERS,
+            hdrs.CACHE_CONTROL: "no-store",
+            hdrs.CONTENT_LANGUAGE: language.value,
+            hdrs.VARY: "Accept-Language",
+        },
+    )
