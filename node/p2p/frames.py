@@ -88,7 +88,8 @@ class MessageSplitter:
         if len(self._buffer) < start + length:
             return None
         self._position = start + length
-        return bytes(self._buffer[start : self._position])
+        with memoryview(self._buffer) as view:
+            return bytes(view[start : self._position])
 
     @property
     def buffered_bytes(self) -> int:
@@ -111,6 +112,7 @@ class FrameAssembler:
         assembler must not be used after that.
         """
         finished: list[tuple[int, bytes]] = []
+        view = memoryview(plaintext)
         position = 0
         while position < len(plaintext):
             channel = plaintext[position] & ~_CONTINUE_FLAG
@@ -122,10 +124,16 @@ class FrameAssembler:
                 if frame is None:
                     raise Rejected(Reason.MALFORMED, f"channel {channel}: goes on with a frame that never started")
             else:
-                frame = self._start(channel, plaintext, position)
+                length = self._read_start(channel, plaintext, position)
                 position += START_BYTES
+                if length <= len(plaintext) - position:
+                    # The usual case: the frame is whole, and one copy is enough.
+                    finished.append((channel, plaintext[position : position + length]))
+                    position += length
+                    continue
+                frame = self._open[channel] = _OpenFrame(length, bytearray())
             end = min(position + frame.missing_bytes, len(plaintext))
-            frame.content += plaintext[position:end]
+            frame.content += view[position:end]
             position = end
             if frame.missing_bytes == 0:
                 del self._open[channel]
@@ -137,7 +145,8 @@ class FrameAssembler:
         """Bytes of frames that are not complete yet."""
         return sum(len(frame.content) for frame in self._open.values())
 
-    def _start(self, channel: int, plaintext: bytes, position: int) -> "_OpenFrame":
+    def _read_start(self, channel: int, plaintext: bytes, position: int) -> int:
+        """Return the length of a frame that may start here."""
         if channel in self._open:
             raise Rejected(Reason.MALFORMED, f"channel {channel}: a frame starts inside another")
         head = plaintext[position + 1 : position + START_BYTES]
@@ -147,9 +156,7 @@ class FrameAssembler:
         bytes_max = CONTROL_BYTES_MAX if channel == CONTROL_CHANNEL else self._frame_bytes_max
         if length > bytes_max:
             raise Rejected(Reason.TOO_LARGE, f"channel {channel}: a frame of {length} bytes, at most {bytes_max}")
-        frame = _OpenFrame(length, bytearray())
-        self._open[channel] = frame
-        return frame
+        return length
 
 
 @dataclass(slots=True)

@@ -46,7 +46,7 @@ class Outbox:
 
     def take(self, plaintext_bytes_max: int) -> tuple[bytes, list[tuple[int, int]]]:
         """Return the next plaintext, empty when nothing waits, and the (channel, payload bytes) of its pieces."""
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         moved: list[tuple[int, int]] = []
         room = plaintext_bytes_max
         for channel in _ORDER:
@@ -65,13 +65,14 @@ class Outbox:
         """Tell whether no frame of a channel is half taken."""
         return self._sent_bytes[channel] == 0
 
-    def _take_piece(self, channel: int, bytes_max: int, parts: list[bytes]) -> int:
+    def _take_piece(self, channel: int, bytes_max: int, parts: list[bytes | memoryview]) -> int:
         queue = self._queues[channel]
         frame = queue[0]
         begin = self._sent_bytes[channel]
         end = min(len(frame.payload), begin + bytes_max)
         parts.append(continuation(channel) if begin else frame.start)
-        parts.append(frame.payload[begin:end])
+        whole = begin == 0 and end == len(frame.payload)
+        parts.append(frame.payload if whole else memoryview(frame.payload)[begin:end])
         self.size_bytes -= end - begin
         if end == len(frame.payload):
             queue.popleft()
