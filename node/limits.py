@@ -62,6 +62,8 @@ COST_PER_STATE_KEY: Final = 40
 COST_BYTES_PER_UNIT: Final = 256
 """Bytes of a transaction that are decoded, hashed and written in a microsecond."""
 EVENTS_PER_TRANSACTION_MAX: Final = 1_024
+RECEIPTS_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Stored receipts of one block: far above what its cost allows."""
 EVIDENCE_PER_BLOCK_MAX: Final = 16
 """Reports of a validator that signed two things."""
 
@@ -168,7 +170,21 @@ RPC_BODY_BYTES_MAX: Final = 1024 * 1024
 RPC_BATCH_CALLS_MAX: Final = 100
 RPC_PAGE_ITEMS_MAX: Final = 1_000
 RPC_WAIT_MS_MAX: Final = 60_000
+RPC_TURN_MS_MAX: Final = 5
+"""How long a batch of calls keeps the event loop before it gives way."""
+RPC_WAITING_CALLS_MAX: Final = 4_096
+"""Calls that wait for something, such as `tx_wait`."""
+RPC_SOCKET_CALLS_MAX: Final = 16
+"""Messages of one WebSocket that are answered at the same time."""
+RPC_ADDRESSES_MAX: Final = 10_000
+"""Callers whose rate is remembered."""
+VERIFICATIONS_PENDING_MAX: Final = 16
+"""Bundles that wait for the verifying process."""
+VERIFICATION_MS_MAX: Final = 10_000
+"""After so long a verification is ended: some hostile documents never end by themselves."""
 BUNDLE_BYTES_MAX: Final = 4 * 1024 * 1024
+WEB_BODY_BYTES_MAX: Final = BUNDLE_BYTES_MAX + 64 * 1024
+"""A bundle and the form around it."""
 PAGE_FORM_BYTES_MAX: Final = BUNDLE_BYTES_MAX + 64 * 1024
 """A form with one bundle: its fields' names, the file's name and white space around pasted text."""
 PAGE_UPLOADS_MAX: Final = 32
@@ -187,6 +203,8 @@ DOCUMENT_BLANK_NODES_MAX: Final = 16
 """Objects without an id: the price of canonicalisation rises steeply with them."""
 PROCESSED_CONTEXTS_MAX: Final = 1_024
 """JSON-LD contexts kept ready; a document of ours uses 20."""
+VERIFIER_CLOCK_BEHIND_MAX_MS: Final = 5 * 60_000
+"""How far a proof's block may lie in the verifier's future before its clock is called wrong."""
 BASE58_CHARS_MAX: Final = 128
 """A signature of 64 bytes has 88."""
 CLAIMS_PER_CREDENTIAL_MAX: Final = 64

@@ -1,0 +1,396 @@
+"""The chain part of a bundle: headers that lead from genesis to a recent state root, and records under it.
+
+A light client needs its trust anchor (the genesis hash) and this: header 0, the first validator set,
+a hand-over wherever the set changed, one recent header with its commit certificate of exactly Q
+signatures, and state proofs that all stand under that header's state root. Pure; no clock, no network.
+Source: PROTOCOL §4, §8; DOMAIN §6.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+
+from node import codec
+from node.chain.block import PROTOCOL_VERSION, Header
+from node.chain.certificate import Certificate, Network, Phase, VerifyDigest
+from node.chain.credential_finding import definition_finding, issuer_finding, stacked_finding
+from node.chain.reading import credential_status, is_void
+from node.chain.records.credential import Batch, Origin
+from node.chain.records.institution import Institution, InstitutionKey, Purpose
+from node.chain.validator_set import ValidatorSet
+from node.crypto import merkle
+from node.errors import Reason, Rejected
+from node.limits import STATE_RECORD_BYTES_MAX, VALIDATORS_MAX, VALIDATORS_MIN
+from node.primitives import Hash, Height, InstitutionId, TimestampMs
+from node.state import keys
+from node.state.proof import (
+    Absence,
+    Branch,
+    ExistenceProof,
+    StateProof,
+    verify_absence,
+    verify_presence,
+)
+
+T = TypeVar("T")
+
+FIRST_EPOCH: Final = 0
+"""Later epochs begin with recovery documents, which this version does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """One change of the validator set: the last header of the old set, which commits to the new one."""
+
+    header: Header
+    certificate: Certificate
+    """Of exactly Q members of the old set."""
+    validators: ValidatorSet
+    """The new set."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPath:
+    """Where a credential lies in its batch."""
+
+    batch_id: Hash
+    index: int
+    path: tuple[Hash, ...]
+    """Sibling hashes from the credential id up to the batch root."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenRecord:
+    """A record with its presence, or the proof that there is none."""
+
+    key: str
+    """Plain key."""
+    value: bytes | None
+    """Canonical bytes; None where there is no record."""
+    proof: Branch | Absence
+
+
+@dataclass(frozen=True, slots=True)
+class ChainProof:
+    """The chain part of a bundle; what the RPC method `credential_proof` answers."""
+
+    genesis_header: Header
+    validators: ValidatorSet
+    """Of height 1."""
+    hand_overs: tuple[HandOver, ...]
+    """Ascending by height."""
+    header: Header
+    certificate: Certificate
+    """Of exactly Q members of the header's set: the first Q that signed, in set order."""
+    batch: BatchPath
+    records: tuple[ProvenRecord, ...]
+    """Ascending by plain key, none twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedHeader:
+    """A header that a chain of certificates leads to, and on what that rests."""
+
+    network: Network
+    header: Header
+    validators: ValidatorSet
+    """Who certified it."""
+
+
+class ProvenRecords:
+    """Records under one state root. One that was not proven is an error, never absent."""
+
+    def __init__(self, records: Sequence[ProvenRecord]) -> None:
+        self._values = {record.key: record.value for record in records}
+        self._decoded: dict[str, object] = {}
+
+    def get(self, plain_key: str, shape: type[T]) -> T | None:
+        """Return the record, or None where its absence is proven.
+
+        Raises: Rejected(BAD_PROOF): not among the proven ones; Rejected(MALFORMED).
+        """
+        if plain_key not in self._values:
+            raise Rejected(Reason.BAD_PROOF, f"the proof of {plain_key} is missing")
+        value = self._values[plain_key]
+        if value is None:
+            return None
+        found = self._decoded.get(plain_key)
+        if not isinstance(found, shape):
+            found = codec.decode(value, shape, bytes_max=STATE_RECORD_BYTES_MAX)
+            self._decoded[plain_key] = found
+        return found
+
+
+def verify_headers(
+    proof: ChainProof, genesis_hash: Hash | None, verify_digest: VerifyDigest | None = None
+) -> TrustedHeader:
+    """Follow the validator sets from header 0 to the recent header.
+
+    `genesis_hash` is the trust anchor; None follows the bundle's own genesis, which proves nothing
+    about which network it is. Raises: Rejected(UNKNOWN_NETWORK), Rejected(BAD_PROOF),
+    Rejected(BAD_CERTIFICATE), Rejected(UNKNOWN_VERSION).
+    """
+    genesis = proof.genesis_header
+    found = genesis.hash()
+    if genesis_hash is not None and found != genesis_hash:
+        raise Rejected(Reason.UNKNOWN_NETWORK, f"genesis hash {found.hex()}, trusted is {genesis_hash.hex()}")
+    if (genesis.height, genesis.epoch, genesis.proposer) != (0, FIRST_EPOCH, None):
+        raise Rejected(Reason.BAD_PROOF, f"header of height {genesis.height} in the place of header 0")
+    network = Network(genesis.chain_id, found)
+    _check_set(proof.validators, genesis.next_validators_hash)
+    validators, height = proof.validators, 0
+    for hand_over in proof.hand_overs:
+        _check_header(network, hand_over.header, hand_over.certificate, validators, height, verify_digest)
+        if hand_over.validators.hash == validators.hash:
+            raise Rejected(Reason.BAD_PROOF, f"the hand-over at height {hand_over.header.height} changes nothing")
+        _check_set(hand_over.validators, hand_over.header.next_validators_hash)
+        validators, height = hand_over.validators, hand_over.header.height
+    _check_header(network, proof.header, proof.certificate, validators, height, verify_digest)
+    return TrustedHeader(network, proof.header, validators)
+
+
+def _check_set(validators: ValidatorSet, committed: Hash) -> None:
+    """Refuse a set that is not the committed one, or has no shape that a set in force can have."""
+    size = len(validators.members)
+    if not VALIDATORS_MIN <= size <= VALIDATORS_MAX:
+        raise Rejected(Reason.BAD_PROOF, f"{size} validators, {VALIDATORS_MIN} to {VALIDATORS_MAX} are possible")
+    names = [member.institution for member in validators.members]
+    if names != sorted(set(names)) or len({member.public_key for member in validators.members}) != size:
+        raise Rejected(Reason.BAD_PROOF, "validators are not ascending by institution, or one stands twice")
+    if validators.hash != committed:
+        raise Rejected(Reason.BAD_PROOF, f"validator set {validators.hash.hex()}, committed is {committed.hex()}")
+
+
+def _check_header(
+    network: Network,
+    header: Header,
+    certificate: Certificate,
+    validators: ValidatorSet,
+    above: Height,
+    verify_digest: VerifyDigest | None,
+) -> None:
+    """Refuse a header that exactly Q members of the set did not commit."""
+    if header.version != PROTOCOL_VERSION:
+        raise Rejected(Reason.UNKNOWN_VERSION, f"protocol version {header.version}, known is {PROTOCOL_VERSION}")
+    if header.chain_id != network.chain_id or header.epoch != FIRST_EPOCH or header.height <= above:
+        raise Rejected(
+            Reason.BAD_PROOF,
+            f"header of {header.chain_id}, epoch {header.epoch}, height {header.height}; "
+            f"expected {network.chain_id}, epoch {FIRST_EPOCH}, above {above}",
+        )
+    if header.validators_hash != validators.hash:
+        raise Rejected(Reason.BAD_PROOF, f"header {header.height} is of another validator set")
+    certified = (certificate.phase, certificate.epoch, certificate.height, certificate.block_hash)
+    if certified != (Phase.COMMIT, header.epoch, header.height, header.hash()):
+        raise Rejected(Reason.BAD_CERTIFICATE, f"the certificate is not for header {header.height}")
+    if len(certificate.signatures) != validators.quorum:
+        raise Rejected(
+            Reason.BAD_CERTIFICATE,
+            f"{len(certificate.signatures)} signatures, exactly {validators.quorum} are carried",
+        )
+    certificate.check(network, validators, verify_digest)
+
+
+def verify_records(proof: ChainProof, state_root: Hash) -> ProvenRecords:
+    """Check every record against a state root. Raises: Rejected(BAD_PROOF)."""
+    names = [record.key for record in proof.records]
+    if any(low >= high for low, high in pairwise(names)):
+        raise Rejected(Reason.BAD_PROOF, "records are not ascending by key, or one stands twice")
+    for record in proof.records:
+        match record.proof:
+            case Branch() as branch if record.value is not None:
+                verify_presence(state_root, record.key, record.value, branch)
+            case Absence() as absence if record.value is None:
+                verify_absence(state_root, record.key, absence)
+            case _:
+                raise Rejected(Reason.BAD_PROOF, f"{record.key}: the proof is of the other kind")
+    return ProvenRecords(proof.records)
+
+
+def verify_batch_path(batch: BatchPath, credential_id: Hash, count: int, root: Hash) -> None:
+    """Check that a credential lies at its place in a batch. Raises: Rejected(BAD_PROOF)."""
+    found = merkle.root_from_path(credential_id, batch.index, count, batch.path)
+    if found != root:
+        raise Rejected(Reason.BAD_PROOF, f"the path of leaf {batch.index} of {count} does not lead to the batch root")
+
+
+# --- making ---
+
+
+class ProvenValue(Protocol):
+    """A record and its proof, as the ledger gives them."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Canonical bytes; None where there is no record."""
+        ...
+
+    @property
+    def proof(self) -> StateProof:
+        """Presence or absence under the root of the height asked for."""
+        ...
+
+
+class Prover:
+    """Answers a walk from the node's state and keeps a proof of everything it was asked."""
+
+    def __init__(self, prove: Callable[[str], ProvenValue]) -> None:
+        self._prove = prove
+        self._records: dict[str, ProvenRecord] = {}
+
+    def get(self, plain_key: str, shape: type[T]) -> T | None:
+        """Return the record, or None where there is none. Raises: what `prove` raises."""
+        record = self._records.get(plain_key)
+        if record is None:
+            record = proven_record(plain_key, self._prove(plain_key))
+            self._records[plain_key] = record
+        if record.value is None:
+            return None
+        return codec.decode(record.value, shape, bytes_max=STATE_RECORD_BYTES_MAX)
+
+    def peek(self, plain_key: str, shape: type[T]) -> T | None:
+        """Return a record without keeping its proof."""
+        value = self._prove(plain_key).value
+        return None if value is None else codec.decode(value, shape, bytes_max=STATE_RECORD_BYTES_MAX)
+
+    def records(self) -> tuple[ProvenRecord, ...]:
+        """Return everything asked for so far, ascending by plain key."""
+        return tuple(self._records[name] for name in sorted(self._records))
+
+
+def proven_record(plain_key: str, proven: ProvenValue) -> ProvenRecord:
+    """Return the compact form of a record with its ICS23 proof."""
+    if isinstance(proven.proof, ExistenceProof):
+        return ProvenRecord(plain_key, proven.proof.value, proven.proof.branch)
+    return ProvenRecord(plain_key, None, proven.proof.absence())
+
+
+def prove_credential(
+    prove: Callable[[str], ProvenValue],
+    credential_id: Hash,
+    batch_id: Hash,
+    *,
+    status_key: Hash | None,
+    now_ms: TimestampMs,
+) -> tuple[ProvenRecord, ...]:
+    """Return a proof of every record that the verifier will ask for.
+
+    `prove` answers under one state root; without a status key nothing is proven about the status.
+    Raises: Rejected(NOT_FOUND): no such batch.
+    """
+    prover = Prover(prove)
+    batch = prover.get(keys.batch(batch_id), Batch)
+    if batch is None:
+        raise Rejected(Reason.NOT_FOUND, f"no batch {batch_id.hex()}")
+    found = issuer_finding(prover, batch.issuer, height=batch.act.height, time_ms=batch.act.time_ms, now_ms=now_ms)
+    if found is not None:
+        _prove_assertion_keys(prover, found.institution)
+    definition_finding(prover, batch.definition)
+    is_void(prover, batch.act)
+    if status_key is not None:
+        credential_status(prover, batch.issuer, status_key)
+    if batch.origin is Origin.STACK:
+        stacked_finding(prover, credential_id)
+    return prover.records()
+
+
+def _prove_assertion_keys(prover: Prover, issuer: Institution) -> None:
+    """Prove every key that may have signed the document: the chain does not know which one did."""
+    for key_id in issuer.keys:
+        plain_key = keys.key(issuer.id, key_id)
+        key = prover.peek(plain_key, InstitutionKey)
+        if key is not None and key.purpose is Purpose.ASSERTION:
+            prover.get(plain_key, InstitutionKey)
+
+
+def first_quorum(certificate: Certificate, validators: ValidatorSet) -> Certificate:
+    """Return the certificate with only the first Q signatures, in set order."""
+    return msgspec.structs.replace(certificate, signatures=certificate.signatures[: validators.quorum])
+
+
+class LocatedCredential(Protocol):
+    """Where the derived index found a credential."""
+
+    @property
+    def batch_id(self) -> Hash:
+        """The first batch that carries the id."""
+        ...
+
+    @property
+    def issuer(self) -> InstitutionId:
+        """Who issued it."""
+        ...
+
+
+class ProofSource(Protocol):
+    """What is needed of the ledger."""
+
+    @property
+    def head(self) -> Header:
+        """The last committed header."""
+        ...
+
+    def header_at(self, height: Height) -> Header | None:
+        """Return a committed header."""
+        ...
+
+    def certificate_at(self, height: Height) -> Certificate | None:
+        """Return a commit certificate of a committed header."""
+        ...
+
+    def validators_at(self, height: Height) -> ValidatorSet:
+        """Return the set that votes on a height."""
+        ...
+
+    def prove(self, plain_key: str, height: Height | None = None) -> ProvenValue:
+        """Return a record with its proof under a recent height's root."""
+        ...
+
+    def find_credential(self, credential_id: Hash) -> LocatedCredential | None:
+        """Return where a credential lies."""
+        ...
+
+    def credential_path(self, credential_id: Hash) -> tuple[int, int, tuple[Hash, ...], Hash]:
+        """Return (index, count, path, root) of a credential in its first batch."""
+        ...
+
+
+def credential_proof(
+    source: ProofSource,
+    credential_id: Hash,
+    *,
+    issuer: InstitutionId | None = None,
+    status_key: Hash | None = None,
+    height: Height | None = None,
+) -> ChainProof:
+    """Return the chain part of a bundle, under the head or a recent height's state root.
+
+    Raises: Rejected(NOT_FOUND): no such credential of that issuer, or a height that cannot be proven.
+    """
+    located = source.find_credential(credential_id)
+    if located is None or (issuer is not None and located.issuer != issuer):
+        raise Rejected(Reason.NOT_FOUND, f"no credential {credential_id.hex()}" + (f" of {issuer}" if issuer else ""))
+    at = source.head.height if height is None else height
+    header, certificate, genesis = source.header_at(at), source.certificate_at(at), source.header_at(0)
+    if header is None or certificate is None or genesis is None:
+        raise Rejected(Reason.NOT_FOUND, f"height {at} has no header with a certificate")
+    index, _, path, _ = source.credential_path(credential_id)
+    records = prove_credential(
+        lambda plain_key: source.prove(plain_key, at),
+        credential_id,
+        located.batch_id,
+        status_key=status_key,
+        now_ms=header.timestamp_ms,
+    )
+    return ChainProof(
+        genesis_header=genesis,
+        validators=source.validators_at(1),
+        hand_overs=(),
+        header=header,
+        certificate=first_quorum(certificate, source.validators_at(at)),
+        batch=BatchPath(located.batch_id, index, tuple(path)),
+        records=records,
+    )
