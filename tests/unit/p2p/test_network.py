@@ -19,7 +19,7 @@ from node.p2p.peer_book import PeerAddress
 from tests.unit.p2p.net_kit import GENESIS_HASH, BarePeer, running, signer
 
 ALL = ("one.mx", "two.mx", "three.mx")
-QUICK = Bounds(handshake_ms=300, keepalive_ms=100, silence_ms=600, blocked_ms=300, penalty_ms=2_000)
+QUICK = Bounds(handshake_ms=1_000, keepalive_ms=100, silence_ms=1_500, blocked_ms=1_000, penalty_ms=2_000)
 
 
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -140,6 +140,31 @@ async def test_simultaneous_dial_leaves_exactly_one_connection() -> None:
         await two.until(lambda: two.messages == [("one.mx", 0, b"vote")])
 
 
+async def test_mesh_in_which_everybody_dials_everybody_settles() -> None:
+    """Six nodes that start at once end with five peers each, one socket per pair, and no more comings and goings."""
+    names = [f"n{number}.mx" for number in range(6)]
+    async with contextlib.AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(running(name, names)) for name in names]
+        addresses = [node.address for node in nodes]
+        for node in nodes:
+            node.network.set_addresses([address for address in addresses if address.institution != node.name])
+
+        def is_settled() -> bool:
+            return all(len(node.peers) == 5 and len(node.network._connections) == 5 for node in nodes)
+
+        await nodes[0].until(is_settled)
+        events = [list(node.events) for node in nodes]
+        # Ten ticks of every node's watch.
+        await asyncio.sleep(1)
+        assert is_settled()
+        assert [node.events for node in nodes] == events
+        for node in nodes:
+            assert node.network.broadcast(0, node.name.encode()) == 5
+        for node in nodes:
+            wanted = sorted((name, 0, name.encode()) for name in names if name != node.name)
+            await node.until(lambda node=node, wanted=wanted: sorted(node.messages) == wanted)
+
+
 async def test_peer_that_dials_again_replaces_its_own_earlier_connection() -> None:
     """The dialling side knows that its old connection is gone before anybody else does."""
     async with running("one.mx", ALL) as one:
@@ -207,13 +232,13 @@ async def test_socket_without_handshake_is_closed() -> None:
         peer = await BarePeer.dial(one.address)
         await one.until(lambda: one.tally.refusals["timeout"] == 1)
         assert await peer.reader.read(1) == b""
-        assert one.tally.last_detail["timeout"] == "no handshake within 300 ms"
+        assert one.tally.last_detail["timeout"] == "no handshake within 1000 ms"
         await peer.close()
 
 
 async def test_slow_reader_is_dropped_while_others_go_on() -> None:
     """A peer that does not read loses its place; its queue stays in bounds and nobody else waits."""
-    bounds = Bounds(queue_frames=64, queue_bytes=FRAME_BYTES_MAX, blocked_ms=300, write_buffer_bytes=65_536)
+    bounds = Bounds(queue_frames=64, queue_bytes=FRAME_BYTES_MAX, blocked_ms=1_000, write_buffer_bytes=65_536)
     async with (
         running("one.mx", ALL, bounds=bounds) as one,
         running("two.mx", ALL, dials=[one.address]) as two,
