@@ -37,8 +37,8 @@ _TEXTS: Final[Mapping[str, _Both]] = {
         "revocan y apilan microcredenciales. Cada institución opera su propio nodo; ninguna puede cambiar por sí sola "
         "lo que ya quedó asentado.",
         "Pila is the shared register in which education authorities and accredited institutions issue, revoke and "
-        "stack "
-        "microcredentials. Each institution runs a node of its own; none can change on its own what has been recorded.",
+        "stack microcredentials. Each institution runs a node of its own; none can change on its own what has been "
+        "recorded.",
     ),
     "what_privacy": _Both(
         "En la cadena no hay datos personales: ni nombres, ni matrículas, ni calificaciones. Quien tiene la credencial "
