@@ -128,6 +128,7 @@ MEMPOOL_RESERVED_SHARE_PERCENT: Final = 10
 TRANSACTION_CACHE_MAX: Final = 32_768
 """Transactions whose signatures are remembered as good."""
 TRANSACTION_CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
+VALIDATOR_SETS_KEPT_MAX: Final = 16
 EXECUTIONS_KEPT_MAX: Final = 4
 """Executed blocks of the next height that wait for their decision."""
 GENESIS_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -183,8 +184,6 @@ VERIFICATIONS_PENDING_MAX: Final = 16
 VERIFICATION_MS_MAX: Final = 10_000
 """After so long a verification is ended: some hostile documents never end by themselves."""
 BUNDLE_BYTES_MAX: Final = 4 * 1024 * 1024
-WEB_BODY_BYTES_MAX: Final = BUNDLE_BYTES_MAX + 64 * 1024
-"""A bundle and the form around it."""
 PAGE_FORM_BYTES_MAX: Final = BUNDLE_BYTES_MAX + 64 * 1024
 """A form with one bundle: its fields' names, the file's name and white space around pasted text."""
 PAGE_UPLOADS_MAX: Final = 32

@@ -1,0 +1,138 @@
+"""Finds things by name: credential → batch, transaction → block, and lists of what there is.
+
+Derived from blocks and receipts, so it may lag behind the head after a crash and catches up when the
+store is opened. Nothing is ever overwritten: a credential id that a second batch repeats gets a
+second entry, and the lowest place, which is the first batch, is the one that counts.
+Source: PROTOCOL §4.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from node.chain.receipt import Receipt
+from node.chain.rules.credentials import CredentialIssue, split_ids
+from node.chain.rules.stacking import StackPayload
+from node.chain.verification import ParsedTransaction
+from node.errors import StorageError
+from node.primitives import HASH_BYTES, Hash, Height
+from node.state.keys import Column
+from node.state.kv import KeyValueStore, WriteBatch
+
+INDEX_HEIGHT: Final = Column.META.key(b"index")
+"""Height up to which the index is complete."""
+_PLACE_BYTES: Final = 12
+LISTED_PREFIXES: Final = ("acc/", "def/", "path/")
+"""Records whose plain keys are listed in order."""
+_BATCH: Final = b"B"
+_PLACE: Final = b"P"
+_NAME: Final = b"N"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where a transaction stands."""
+
+    height: Height
+    index: int
+    """In the block, from 0."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CredentialPlace:
+    """Where a credential id stands."""
+
+    place: Place
+    leaf_index: int
+    """In the batch, from 0."""
+
+
+class Index:
+    """The derived look-ups over one store."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        self._store = store
+
+    @property
+    def height(self) -> Height | None:
+        """Height up to which the index is complete; None where nothing is indexed."""
+        data = self._store.get(INDEX_HEIGHT)
+        return None if data is None else int.from_bytes(data, "big")
+
+    def add_names(self, plain_keys: Iterator[str], batch: WriteBatch) -> None:
+        """List records by plain key."""
+        for plain_key in plain_keys:
+            if plain_key.startswith(LISTED_PREFIXES):
+                batch.put(Column.SUBJECT.key(_NAME + plain_key.encode("ascii")), b"")
+
+    def add_block(
+        self,
+        height: Height,
+        transactions: tuple[ParsedTransaction, ...],
+        receipts: tuple[Receipt, ...],
+        batch: WriteBatch,
+    ) -> None:
+        """Stage a block's entries and the height they complete."""
+        for index, (parsed, receipt) in enumerate(zip(transactions, receipts, strict=True)):
+            place = _pack(height, index)
+            batch.put(Column.TRANSACTION.key(parsed.id), place)
+            for leaf_index, credential_id in enumerate(credential_ids(parsed)):
+                batch.put(Column.CREDENTIAL.key(credential_id + place + leaf_index.to_bytes(4, "big")), b"")
+            for event in receipt.events:
+                if event.subject.startswith("bat/"):
+                    batch_id = bytes.fromhex(event.subject.removeprefix("bat/"))
+                    batch.put(Column.SUBJECT.key(_BATCH + batch_id), place)
+                    batch.put(Column.SUBJECT.key(_PLACE + place), batch_id)
+            self.add_names(iter([event.subject for event in receipt.events]), batch)
+        batch.put(INDEX_HEIGHT, height.to_bytes(8, "big"))
+
+    def transaction(self, transaction_id: Hash) -> Place | None:
+        """Return where a committed transaction stands."""
+        data = self._store.get(Column.TRANSACTION.key(transaction_id))
+        return None if data is None else _unpack(data)
+
+    def credential(self, credential_id: Hash) -> CredentialPlace | None:
+        """Return where a credential id was first issued."""
+        prefix = Column.CREDENTIAL.key(credential_id)
+        for key, _ in self._store.iterate(prefix=prefix):
+            rest = key[len(prefix) :]
+            return CredentialPlace(_unpack(rest[:_PLACE_BYTES]), int.from_bytes(rest[_PLACE_BYTES:], "big"))
+        return None
+
+    def batch_at(self, place: Place) -> Hash:
+        """Return the id of the batch that the transaction at a place made."""
+        data = self._store.get(Column.SUBJECT.key(_PLACE + _pack(place.height, place.index)))
+        if data is None or len(data) != HASH_BYTES:
+            raise StorageError(f"the index knows no batch of transaction {place.index} in block {place.height}")
+        return data
+
+    def batch(self, batch_id: Hash) -> Place | None:
+        """Return where a batch was issued."""
+        data = self._store.get(Column.SUBJECT.key(_BATCH + batch_id))
+        return None if data is None else _unpack(data)
+
+    def names(self, prefix: str, after: str = "") -> Iterator[str]:
+        """Yield plain keys with a prefix (`acc/`, `def/`, `path/`) in order, those above `after` only."""
+        column = Column.SUBJECT.key(_NAME)
+        start = column + after.encode("utf-8") + b"\x00" if after else None
+        for key, _ in self._store.iterate(prefix=column + prefix.encode("ascii"), start=start):
+            yield key[len(column) :].decode("ascii")
+
+
+def credential_ids(parsed: ParsedTransaction) -> list[Hash]:
+    """Return the credential ids that a transaction issues, in the order of its batch."""
+    match parsed.payload:
+        case CredentialIssue(credential_ids=ids):
+            return split_ids(ids)
+        case StackPayload(result=leaf):
+            return [leaf.credential_id()]
+        case _:
+            return []
+
+
+def _pack(height: Height, index: int) -> bytes:
+    return height.to_bytes(8, "big") + index.to_bytes(4, "big")
+
+
+def _unpack(data: bytes) -> Place:
+    return Place(int.from_bytes(data[:8], "big"), int.from_bytes(data[8:_PLACE_BYTES], "big"))

@@ -1,0 +1,486 @@
+"""The front desk of the chain: submit, build, validate, commit, find, prove. The only writer of chain data.
+
+One height at a time: a block is executed once, kept under its hash, and committed in one synced batch
+with its state, receipts and certificate. `commit_block` is the one funnel and is idempotent by height.
+Source: PROTOCOL §3, §4; ARCHITECTURE, "Four straight walks".
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Self, TypeVar
+
+from node.chain.admission import check_admission
+from node.chain.answers import Committed, CredentialPath, LocatedCredential, ProvenValue, Submission
+from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, evidence_root, transactions_root
+from node.chain.block_check import check_after_execution, check_before_execution, check_names, check_parent_certificate
+from node.chain.builder import bytes_free_beside, fill_block
+from node.chain.certificate import Certificate, Network, VerifyDigest, verify_consensus_signature
+from node.chain.execution import Execution, Frame, execute_block
+from node.chain.genesis import genesis_block, genesis_changes
+from node.chain.genesis_document import GenesisDocument
+from node.chain.index import Index, Place, credential_ids
+from node.chain.mempool import Mempool
+from node.chain.receipt import Receipt, receipts_root
+from node.chain.recent_ids import RecentIds
+from node.chain.records.credential import Batch
+from node.chain.records.network import Parameters
+from node.chain.store import BlockStore
+from node.chain.validator_set import ValidatorSet
+from node.chain.verification import TransactionCache
+from node.crypto import merkle
+from node.errors import ConfigError, Reason, Rejected, StorageError
+from node.limits import EXECUTIONS_KEPT_MAX, VALIDATOR_SETS_KEPT_MAX
+from node.primitives import CatalogueId, Epoch, Hash, Height, InstitutionId, TimestampMs
+from node.state import keys
+from node.state.kv import KeyValueStore, WriteBatch
+from node.state.proof import ExistenceProof
+from node.state.world_state import StateStore
+
+T = TypeVar("T")
+
+__all__ = ["Committed", "CredentialPath", "Ledger", "LocatedCredential", "Place", "ProvenValue", "Submission"]
+
+
+class Ledger:
+    """One chain on one store. Not shared between threads; waits for nothing but the disk."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        state: StateStore,
+        genesis: GenesisDocument,
+        network: Network,
+        head: Header,
+        verify_digest: VerifyDigest,
+    ) -> None:
+        self.network = network
+        self.genesis = genesis
+        self.state = state
+        self.mempool = Mempool()
+        self._store = store
+        self._blocks = BlockStore(store)
+        self._index = Index(store)
+        self._verify_digest = verify_digest
+        self._head = head
+        self._head_hash = head.hash()
+        self._head_certificate = self._blocks.certificate(head.height)
+        self._cache = TransactionCache(network, head.epoch)
+        self._recent = RecentIds()
+        for height, ids in self._blocks.recent_ids(head.height):
+            self._recent.add(height, ids)
+        self._executed: dict[Hash, tuple[Block, Execution]] = {}
+        """Valid blocks on the head by hash, at most EXECUTIONS_KEPT_MAX, oldest first."""
+        self._validator_sets: dict[Hash, ValidatorSet] = {}
+        self._listeners: list[Callable[[Committed], None]] = []
+
+    @classmethod
+    def open(
+        cls,
+        store: KeyValueStore,
+        genesis: GenesisDocument,
+        *,
+        verify_digest: VerifyDigest = verify_consensus_signature,
+    ) -> Self:
+        """Open the chain in a store; a new store gets block 0.
+
+        Raises: StorageError where the store is not what it should be; ConfigError where it belongs to
+        another genesis.
+        """
+        block_zero = genesis_block(genesis)
+        network = Network(genesis.chain_id, block_zero.hash())
+        blocks = BlockStore(store)
+        stored = blocks.head()
+        if stored is None:
+            _create(store, genesis, block_zero)
+            stored = blocks.head()
+            assert stored is not None
+        if stored.genesis_hash != network.genesis_hash:
+            raise ConfigError(
+                f"the database belongs to the network {stored.genesis_hash.hex()}, "
+                f"the genesis document makes {network.genesis_hash.hex()}"
+            )
+        head = blocks.header(stored.height)
+        if head is None or head.hash() != stored.hash:
+            raise StorageError(f"the header of the head, height {stored.height}, is missing or another one")
+        state = StateStore.open(store)
+        if (state.height, state.root) != (head.height, head.state_root):
+            raise StorageError(
+                f"the state is at height {state.height} with root {state.root.hex()}, "
+                f"the head at {head.height} with {head.state_root.hex()}"
+            )
+        ledger = cls(store, state, genesis, network, head, verify_digest)
+        ledger._catch_up_index()
+        return ledger
+
+    # --- the head ---
+
+    @property
+    def head(self) -> Header:
+        """Header of the last committed block."""
+        return self._head
+
+    @property
+    def head_hash(self) -> Hash:
+        """Its hash."""
+        return self._head_hash
+
+    @property
+    def epoch(self) -> Epoch:
+        """Number of recoveries so far."""
+        return self._head.epoch
+
+    @property
+    def head_certificate(self) -> Certificate | None:
+        """This node's commit certificate of the head; None at height 0."""
+        return self._head_certificate
+
+    @property
+    def parameters(self) -> Parameters:
+        """What the network agreed on."""
+        found = self.read(keys.NETWORK_PARAMETERS, Parameters)
+        assert found is not None
+        return found
+
+    def validators_at(self, height: Height) -> ValidatorSet:
+        """Return the set that votes on a height, up to the one after the head.
+
+        Raises: Rejected(NOT_FOUND) above that.
+        """
+        if height == self._head.height + 1:
+            return self._validators(self._head.next_validators_hash)
+        header = self.header_at(height)
+        if header is None:
+            raise Rejected(Reason.NOT_FOUND, f"height {height}, the head is {self._head.height}")
+        return self._validators(header.validators_hash)
+
+    # --- transactions come in ---
+
+    def submit(self, data: bytes) -> Submission:
+        """Admit a transaction into the mempool; harmless when repeated. Raises: Rejected."""
+        parsed = self._cache.parse(data)
+        waiting = self.mempool.get(parsed.id)
+        if (waiting is not None and waiting.data == data) or self._index.transaction(parsed.id) is not None:
+            return Submission(parsed.id, is_new=False)
+        if waiting is None:
+            self.mempool.check_room(parsed)
+        check_admission(self.state, self._next_frame(self._head.timestamp_ms + 1), parsed, self._cache)
+        if waiting is not None:
+            return Submission(parsed.id, is_new=False)
+        self.mempool.add(parsed)
+        return Submission(parsed.id, is_new=True)
+
+    def pending_transaction(self, tx_id: Hash) -> bytes | None:
+        """Return the complete bytes of a waiting transaction."""
+        parsed = self.mempool.get(tx_id)
+        return None if parsed is None else parsed.data
+
+    def has_pending(self) -> bool:
+        """Tell whether something waits for a block."""
+        return len(self.mempool) > 0
+
+    # --- blocks ---
+
+    def build_block(self, *, proposer: InstitutionId, timestamp_ms: TimestampMs) -> Block:
+        """Return the next block, filled from the mempool and executed.
+
+        Its time is `timestamp_ms`, or one above the head's where that is not later. It is empty when
+        nothing that waits executes any more; such transactions leave the mempool.
+        """
+        frame = self._next_frame(max(timestamp_ms, self._head.timestamp_ms + 1))
+        parent_certificate = self._head_certificate
+        bare = self._header(frame, proposer, parent_certificate, None)
+        filled = fill_block(
+            self.state,
+            frame,
+            self.mempool,
+            self._recent,
+            self._cache,
+            bytes_free=bytes_free_beside(bare, parent_certificate),
+        )
+        for parsed, _ in filled.refused:
+            self.mempool.remove(parsed.id)
+        execution = filled.execution
+        header = self._header(frame, proposer, parent_certificate, execution)
+        data = tuple(parsed.data for parsed in execution.transactions)
+        block = Block(header, data, (), parent_certificate)
+        self._keep(header.hash(), block, execution)
+        return block
+
+    def validate_block(self, block: Block) -> None:
+        """Check a block on the head in everything but who proposes and the clock, and keep its execution.
+
+        Raises: Rejected(WRONG_HEIGHT, WRONG_PARENT, UNKNOWN_VERSION, WRONG_CHAIN, WRONG_EPOCH,
+        BAD_TIMESTAMP, BAD_CERTIFICATE, BAD_BLOCK).
+        """
+        self._execution_of(block, block.hash())
+
+    def commit_block(self, block: Block, certificate: Certificate) -> Committed:
+        """Make a decided block durable and the new head; a block at or below the head is only looked up.
+
+        The certificate was checked by the caller; here it must name this block.
+        Raises: Rejected as `validate_block`; Rejected(BAD_CERTIFICATE) where it names another block;
+        Rejected(BAD_BLOCK) where another block is committed at that height; StorageError.
+        """
+        block_hash = block.hash()
+        if block.header.height <= self._head.height:
+            return self._committed_before(block_hash, block.header.height)
+        check_names(certificate, block.header, block_hash)
+        execution = self._execution_of(block, block_hash)
+        height = block.header.height
+        batch = WriteBatch()
+        ids = tuple(parsed.id for parsed in execution.transactions)
+        self._blocks.stage(block, block_hash, certificate, execution.receipts, ids, self.network.genesis_hash, batch)
+        if block.header.next_validators_hash != self._head.next_validators_hash:
+            self._blocks.stage_validators(execution.next_validators, batch)
+        self.state.stage(execution.prepared, height, batch)
+        self._store.write(batch, sync=True)
+        self.state.apply(execution.prepared, height)
+        self._advance(block, block_hash, certificate, execution)
+        committed = Committed(block, block_hash, certificate, execution.transactions, execution.receipts)
+        for listener in self._listeners:
+            listener(committed)
+        return committed
+
+    def on_commit(self, callback: Callable[[Committed], None]) -> None:
+        """Have `callback` called after each newly committed block, in order of height."""
+        self._listeners.append(callback)
+
+    # --- looking up ---
+
+    def header_at(self, height: Height) -> Header | None:
+        """Return the header of a committed height."""
+        return self._head if height == self._head.height else self._blocks.header(height)
+
+    def header_by_hash(self, block_hash: Hash) -> Header | None:
+        """Return the header of a committed block."""
+        height = self._blocks.height_of(block_hash)
+        return None if height is None else self.header_at(height)
+
+    def block_at(self, height: Height) -> tuple[Block, Certificate] | None:
+        """Return a committed block and its certificate; None above the head, and for block 0, which has none."""
+        block = self._blocks.block(height)
+        certificate = self.certificate_at(height)
+        if block is None or certificate is None:
+            return None
+        return block, certificate
+
+    def transactions_at(self, height: Height) -> tuple[bytes, ...] | None:
+        """Return the complete bytes of a committed block's transactions."""
+        block = self._blocks.block(height)
+        return None if block is None else block.transactions
+
+    def certificate_at(self, height: Height) -> Certificate | None:
+        """Return the canonical certificate of a height, inside the block above; at the head this node's own."""
+        return self._head_certificate if height == self._head.height else self._blocks.certificate(height)
+
+    def receipts_at(self, height: Height) -> tuple[Receipt, ...] | None:
+        """Return the receipts of a committed block in block order."""
+        return self._blocks.receipts(height)
+
+    def find_transaction(self, tx_id: Hash) -> Place | None:
+        """Return where a committed transaction stands."""
+        return self._index.transaction(tx_id)
+
+    def find_credential(self, credential_id: Hash) -> LocatedCredential | None:
+        """Return where a credential id was first issued; whether it is void or revoked is another question."""
+        found = self._index.credential(credential_id)
+        if found is None:
+            return None
+        batch_id = self._index.batch_at(found.place)
+        batch = self.read(keys.batch(batch_id), Batch)
+        assert batch is not None
+        return LocatedCredential(
+            found.place.height, found.place.index, found.leaf_index, batch_id, batch.issuer, batch.definition
+        )
+
+    def find_batch(self, batch_id: Hash) -> Place | None:
+        """Return where a batch was issued."""
+        return self._index.batch(batch_id)
+
+    def credential_path(self, credential_id: Hash) -> CredentialPath | None:
+        """Return how a credential lies in its batch."""
+        found = self._index.credential(credential_id)
+        if found is None:
+            return None
+        block = self._blocks.block(found.place.height)
+        assert block is not None
+        ids = credential_ids(self._cache.parse(block.transactions[found.place.index]))
+        path = merkle.path(ids, found.leaf_index)
+        return CredentialPath(found.leaf_index, len(ids), path, merkle.root(ids))
+
+    def institutions(self, after: InstitutionId = "") -> Iterator[InstitutionId]:
+        """Yield all institutions in order of id, those above `after` only."""
+        return self._names("acc/", after)
+
+    def definitions(self, after: CatalogueId = "") -> Iterator[CatalogueId]:
+        """Yield all definitions in order of id, those above `after` only."""
+        return self._names("def/", after)
+
+    def pathways(self, after: CatalogueId = "") -> Iterator[CatalogueId]:
+        """Yield all pathways in order of id, those above `after` only."""
+        return self._names("path/", after)
+
+    def read(self, plain_key: str, shape: type[T]) -> T | None:
+        """Return a committed record."""
+        return self.state.read(plain_key, shape)
+
+    def prove(self, plain_key: str, height: Height | None = None) -> ProvenValue:
+        """Return a record, or its absence, with its proof under the state root of a recent height.
+
+        Raises: Rejected(INVALID_VALUE), Rejected(NOT_FOUND).
+        """
+        at = self._head.height if height is None else height
+        proof = self.state.prove(plain_key, at)
+        header = self.header_at(at)
+        assert header is not None
+        value = proof.value if isinstance(proof, ExistenceProof) else None
+        return ProvenValue(plain_key, value, at, header.state_root, proof)
+
+    # --- inside ---
+
+    def _next_frame(self, time_ms: TimestampMs) -> Frame:
+        return Frame(self.network, self._head.epoch, self._head.height + 1, time_ms)
+
+    def _header(
+        self,
+        frame: Frame,
+        proposer: InstitutionId,
+        parent_certificate: Certificate | None,
+        execution: Execution | None,
+    ) -> Header:
+        """Return the next header; without an execution one of the same length, to measure by."""
+        parent = self._head
+        if execution is None:
+            roots = (parent.transactions_root, parent.state_root, parent.receipts_root, parent.next_validators_hash)
+        else:
+            roots = (
+                transactions_root([(parsed.id, parsed.data) for parsed in execution.transactions]),
+                execution.state_root,
+                receipts_root(execution.receipts),
+                execution.next_validators.hash,
+            )
+        return Header(
+            PROTOCOL_VERSION,
+            self.network.chain_id,
+            frame.epoch,
+            frame.height,
+            self._head_hash,
+            frame.time_ms,
+            roots[0],
+            evidence_root(()),
+            roots[1],
+            roots[2],
+            parent.next_validators_hash,
+            roots[3],
+            certificate_hash(parent_certificate),
+            proposer,
+        )
+
+    def _execution_of(self, block: Block, block_hash: Hash) -> Execution:
+        """Return the block's execution, checked and kept."""
+        kept = self._executed.get(block_hash)
+        if kept is not None and kept[0] == block:
+            return kept[1]
+        check_before_execution(block, self._head, self._head_hash, self.network)
+        check_parent_certificate(
+            block, self._head, self.network, self._head_certificate, self._parent_validators, self._verify_digest
+        )
+        execution = execute_block(
+            self.state, self._next_frame(block.header.timestamp_ms), block.transactions, self._recent, self._cache
+        )
+        check_after_execution(block.header, execution)
+        self._keep(block_hash, block, execution)
+        return execution
+
+    def _parent_validators(self) -> ValidatorSet:
+        return self._validators(self._head.validators_hash)
+
+    def _keep(self, block_hash: Hash, block: Block, execution: Execution) -> None:
+        self._executed.pop(block_hash, None)
+        if len(self._executed) >= EXECUTIONS_KEPT_MAX:
+            del self._executed[next(iter(self._executed))]
+        self._executed[block_hash] = (block, execution)
+
+    def _advance(self, block: Block, block_hash: Hash, certificate: Certificate, execution: Execution) -> None:
+        """Make a block that is on disk the head in memory too."""
+        self._head = block.header
+        self._head_hash = block_hash
+        self._head_certificate = certificate
+        self._executed.clear()
+        self._recent.add(block.header.height, [parsed.id for parsed in execution.transactions])
+        served = []
+        for parsed in execution.transactions:
+            self.mempool.remove(parsed.id)
+            self._cache.forget(parsed)
+            served.append(parsed.account)
+        self.mempool.give_turns(served)
+        for parsed in self.mempool.drop_expired(block.header.height):
+            self._cache.forget(parsed)
+        batch = WriteBatch()
+        self._index.add_block(block.header.height, execution.transactions, execution.receipts, batch)
+        # Derived: after a crash it is made again from the blocks, so it need not be synced.
+        self._store.write(batch, sync=False)
+
+    def _committed_before(self, block_hash: Hash, height: Height) -> Committed:
+        """Return what is committed at a height, if it is this block."""
+        header = self.header_at(height)
+        assert header is not None
+        if header.hash() != block_hash:
+            raise Rejected(
+                Reason.BAD_BLOCK, f"height {height} is decided with {header.hash().hex()}, not {block_hash.hex()}"
+            )
+        block = self._blocks.block(height)
+        receipts = self._blocks.receipts(height)
+        certificate = self.certificate_at(height)
+        if certificate is None:
+            raise Rejected(Reason.WRONG_HEIGHT, f"block {height} is made from the genesis and never voted on")
+        assert block is not None
+        assert receipts is not None
+        parsed = tuple(self._cache.parse(data) for data in block.transactions)
+        return Committed(block, block_hash, certificate, parsed, receipts)
+
+    def _validators(self, validators_hash: Hash) -> ValidatorSet:
+        found = self._validator_sets.get(validators_hash)
+        if found is None:
+            found = self._blocks.validators(validators_hash)
+            if found is None:
+                raise StorageError(f"the validator set {validators_hash.hex()} is missing")
+            if len(self._validator_sets) >= VALIDATOR_SETS_KEPT_MAX:
+                self._validator_sets.clear()
+            self._validator_sets[validators_hash] = found
+        return found
+
+    def _names(self, prefix: str, after: str) -> Iterator[str]:
+        start = prefix + after if after else ""
+        return (plain_key.removeprefix(prefix) for plain_key in self._index.names(prefix, start))
+
+    def _catch_up_index(self) -> None:
+        """Index the blocks between what was indexed and the head."""
+        done = self._index.height
+        first = 0 if done is None else done + 1
+        for height in range(first, self._head.height + 1):
+            block = self._blocks.block(height)
+            receipts = self._blocks.receipts(height)
+            if block is None or receipts is None:
+                raise StorageError(f"block {height} is missing, the head is {self._head.height}")
+            batch = WriteBatch()
+            if height == 0:
+                self._index.add_names(iter(genesis_changes(self.genesis)), batch)
+            parsed = tuple(self._cache.parse(data) for data in block.transactions)
+            self._index.add_block(height, parsed, receipts, batch)
+            self._store.write(batch, sync=False)
+
+
+def _create(store: KeyValueStore, genesis: GenesisDocument, block_zero: Block) -> None:
+    """Write block 0 and its state into a new store, in one batch."""
+    state = StateStore.open(store)
+    if state.key_count:
+        raise StorageError(f"the store has {state.key_count} state records but no chain")
+    prepared = state.prepare(genesis_changes(genesis))
+    assert prepared.root == block_zero.header.state_root
+    block_hash = block_zero.hash()
+    batch = WriteBatch()
+    blocks = BlockStore(store)
+    blocks.stage(block_zero, block_hash, None, (), (), block_hash, batch)
+    blocks.stage_validators(genesis.validator_set(), batch)
+    state.stage(prepared, 0, batch)
+    store.write(batch, sync=True)
