@@ -166,6 +166,36 @@ PEER_PENALTY_MS: Final = 10_000
 PEER_UNPROVEN_PENALTY_MS: Final = 1_000
 """After a fault that somebody on the way could have caused, such as a changed byte."""
 
+# --- gossip and catching up (this process) ---
+GOSSIP_DELAY_MS: Final = 3
+"""Under load transactions wait so long for company before they are sent to peers."""
+GOSSIP_BUNDLE_BYTES_MAX: Final = 1024 * 1024
+"""Transactions sent together; one more may be beside them."""
+GOSSIP_INBOX_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Transactions of peers that wait to be checked."""
+GOSSIP_SLICE_TRANSACTIONS: Final = 8
+"""Checked in one turn of the event loop: about two milliseconds."""
+GOSSIP_SLICE_BYTES: Final = 256 * 1024
+GOSSIP_IDS_MAX: Final = 1_000
+"""Ids in one announcement or request."""
+GOSSIP_ANNOUNCE_MS: Final = 2_000
+"""What has been pending for so long is announced by id."""
+GOSSIP_REQUEST_MS: Final = 2_000
+"""How long one peer is waited for before another is asked for the same transaction."""
+SYNC_BLOCKS_MAX: Final = 64
+"""Blocks in one answer."""
+SYNC_BYTES_MAX: Final = 1024 * 1024
+"""Bytes of an answer, unless its first block is larger."""
+SYNC_TIMEOUT_MS: Final = 5_000
+"""How long a peer may take to answer a request for blocks."""
+SYNC_BACKOFF_MS: Final = 10_000
+"""How long a peer that failed us is not asked again."""
+SYNC_REQUESTS_PER_SECOND_MAX: Final = 32
+"""Requests for blocks that one peer may make."""
+SYNC_PATIENCE_MS: Final = 1_500
+"""How long a validator leaves it to consensus to catch up by itself."""
+HEAD_ANNOUNCE_MS: Final = 1_000
+
 # --- RPC (this process) ---
 RPC_BODY_BYTES_MAX: Final = 1024 * 1024
 RPC_BATCH_CALLS_MAX: Final = 100
@@ -226,6 +256,9 @@ assert FRAME_BYTES_MAX > BLOCK_BYTES_MAX
 assert FRAME_BYTES_MAX <= PEER_QUEUE_BYTES_MAX
 assert PEER_KEEPALIVE_MS * 2 < PEER_SILENCE_MAX_MS
 assert VALIDATORS_MAX < PEERS_MAX
+assert GOSSIP_BUNDLE_BYTES_MAX + 2 * TRANSACTION_BYTES_MAX <= FRAME_BYTES_MAX
+assert SYNC_BYTES_MAX <= FRAME_BYTES_MAX
+assert GOSSIP_IDS_MAX * 40 <= FRAME_BYTES_MAX
 assert VIEW_TIMEOUT_MIN_MS <= VIEW_TIMEOUT_START_MAX_MS <= VIEW_TIMEOUT_MAX_MS
 assert BLOCK_COST_MAX <= VIEW_TIMEOUT_MIN_MS * 1_000 // 4
 assert STATUS_ENTRIES_PER_TRANSACTION_MAX <= EVENTS_PER_TRANSACTION_MAX
