@@ -215,7 +215,7 @@ def _order_faults(field: str, items: Sequence[str] | Sequence[int]) -> Iterator[
     """Yield the first pair that is not ascending: a list has one order, so one encoding."""
     for before, after in pairwise(map(_sortable, items)):
         if before >= after:
-            yield f"{field}: {after[1]} stands after {before[1]}; ascending, none twice"
+            yield f"{field}: {after[1]} stands after {before[1]} (ascending, none twice)"
             return
 
 
