@@ -19,10 +19,13 @@ import hashlib
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from operator import xor
+from struct import Struct
 from typing import Final, Self
 
+from node.crypto.merkle import inner_hash
 from node.primitives import Hash
-from node.state.trie import EMPTY_ROOT, subtree_branch, subtree_root
+from node.state.trie import EMPTY_ROOT, join, subtree_branch, subtree_root
 
 EMPTY_SLOT: Final = bytes(32)
 DEPTH_MIN: Final = 10
@@ -30,6 +33,9 @@ DEPTH_MAX: Final = 28
 BUCKET_LEAVES_AT_OPENING: Final = 4
 BUCKET_LEAVES_MAX_AVERAGE: Final = 8
 _PAIR_BYTES: Final = 64
+_SHORT_BUCKET_LEAVES: Final = 32
+_UNPACK: Final = tuple(Struct(">" + "Q24x32s" * count).unpack for count in range(_SHORT_BUCKET_LEAVES + 1))
+"""By number of pairs: reads (first 64 bits of the key hash, leaf hash) of each at one call."""
 
 
 class TreeView(ABC):
@@ -161,20 +167,15 @@ class Tree(TreeView):
     def from_sorted(cls, pairs: Iterable[tuple[Hash, Hash]], key_count_expected: int) -> Self:
         """Build a tree from ascending (key hash, leaf hash); the expected number only sizes it."""
         tree = cls(key_count_expected)
-        shift = 32 - tree.depth
-        number = int.from_bytes
-        index = -1
-        keys: list[Hash] = []
-        leaves: list[Hash] = []
+        index, end, parts = -1, b"", list[bytes]()
         for key, leaf in pairs:
-            place = number(key[:4], "big") >> shift
-            if place != index:
-                tree._fill(index, keys, leaves)
-                index, keys, leaves = place, [key], [leaf]
-            else:
-                keys.append(key)
-                leaves.append(leaf)
-        tree._fill(index, keys, leaves)
+            if key >= end:
+                tree._fill(index, b"".join(parts))
+                index = tree._bucket_of(key)
+                end = tree._end_of(index)
+                parts = []
+            parts += (key, leaf)
+        tree._fill(index, b"".join(parts))
         tree._hash_heap()
         tree._grow_if_crowded()
         return tree
@@ -231,46 +232,47 @@ class Tree(TreeView):
             for index, node in level.items():
                 parent = index >> 1
                 if index & 1:
-                    if parent in above:
-                        continue
-                    left = bytes(heap[32 * index - 32 : 32 * index])
-                    right = node
+                    if parent not in above:
+                        sibling = heap[32 * index - 32 : 32 * index]
+                        if sibling[0] and node[0]:
+                            above[parent] = digest(b"\x01" + sibling + node).digest()
+                        else:
+                            above[parent] = _join_slots(bytes(sibling), node)
+                    continue
+                other = level.get(index + 1) or heap[32 * index + 32 : 32 * index + 64]
+                if node[0] and other[0]:
+                    above[parent] = digest(b"\x01" + node + other).digest()
                 else:
-                    left = node
-                    right = level.get(index + 1) or bytes(heap[32 * index + 32 : 32 * index + 64])
-                if left == EMPTY_SLOT:
-                    above[parent] = right
-                elif right == EMPTY_SLOT:
-                    above[parent] = left
-                else:
-                    above[parent] = digest(b"\x01" + left + right).digest()
+                    above[parent] = _join_slots(node, bytes(other))
             slots.update(above)
             level = above
         return slots
 
-    def _fill(self, index: int, keys: list[Hash], leaves: list[Hash]) -> None:
+    def _fill(self, index: int, pairs: bytes) -> None:
         """Set one bucket and its slot, not what is above."""
-        if not keys:
-            return
-        slot = 32 * ((1 << self.depth) + index)
-        self._heap[slot : slot + 32] = subtree_root(keys, leaves)
-        self._buckets[index] = b"".join([key + leaf for key, leaf in zip(keys, leaves, strict=True)])
-        self.key_count += len(keys)
+        if pairs:
+            slot = 32 * ((1 << self.depth) + index)
+            self._heap[slot : slot + 32] = _bucket_root(pairs)
+            self._buckets[index] = pairs
+            self.key_count += len(pairs) // _PAIR_BYTES
+
+    def _end_of(self, index: int) -> bytes:
+        """Return what every key hash in a bucket is below and every later one is not."""
+        if index + 1 == 1 << self.depth:
+            return b"\xff" * 33
+        return ((index + 1) << (32 - self.depth)).to_bytes(4, "big")
 
     def _hash_heap(self) -> None:
         """Compute every slot above the lowest level."""
         digest = hashlib.sha256
         heap = self._heap
         for index in range((1 << self.depth) - 1, 0, -1):
-            both = bytes(heap[64 * index : 64 * index + 64])
-            left, right = both[:32], both[32:]
-            if left == EMPTY_SLOT:
-                node = right
-            elif right == EMPTY_SLOT:
-                node = left
+            both = heap[64 * index : 64 * index + 64]
+            # A hash that begins with 0x00 is rare and takes the longer way, as an empty slot does.
+            if both[0] and both[32]:
+                heap[32 * index : 32 * index + 32] = digest(b"\x01" + both).digest()
             else:
-                node = digest(b"\x01" + both).digest()
-            heap[32 * index : 32 * index + 32] = node
+                heap[32 * index : 32 * index + 32] = _join_slots(bytes(both[:32]), bytes(both[32:]))
 
     def _grow_if_crowded(self) -> None:
         """Add levels below while buckets are too full: only the new lowest level is computed."""
@@ -280,10 +282,9 @@ class Tree(TreeView):
             self.depth += 1
             self.key_count = 0
             for index, pairs in enumerate(crowded):
-                keys, leaves = _unpack(pairs)
-                middle = bisect_left(keys, ((2 * index + 1) << (32 - self.depth)).to_bytes(4, "big"))
-                self._fill(2 * index, keys[:middle], leaves[:middle])
-                self._fill(2 * index + 1, keys[middle:], leaves[middle:])
+                middle = _offset_of(pairs, self._end_of(2 * index))
+                self._fill(2 * index, pairs[:middle])
+                self._fill(2 * index + 1, pairs[middle:])
 
 
 def depth_for(key_count: int) -> int:
@@ -300,16 +301,49 @@ def _unpack(pairs: bytes) -> tuple[list[Hash], list[Hash]]:
     return [pairs[i : i + 32] for i in offsets], [pairs[i + 32 : i + 64] for i in offsets]
 
 
+def _join_slots(left: bytes, right: bytes) -> bytes:
+    """Return the slot above two: their inner hash, or the one that is not empty."""
+    if left == EMPTY_SLOT:
+        return right
+    if right == EMPTY_SLOT:
+        return left
+    return inner_hash(left, right)
+
+
+def _offset_of(pairs: bytes, key_hash: bytes) -> int:
+    """Return where in a bucket the first key hash lies that is not below this one."""
+    if len(pairs) > _PAIR_BYTES * _SHORT_BUCKET_LEAVES:
+        return _PAIR_BYTES * bisect_left(_unpack(pairs)[0], key_hash)
+    offset, end = 0, len(pairs)
+    while offset < end and pairs[offset : offset + 32] < key_hash:
+        offset += _PAIR_BYTES
+    return offset
+
+
 def _change_bucket(pairs: bytes, changes: list[tuple[Hash, Hash | None]]) -> tuple[bytes, bytes]:
     """Return a bucket with leaves set or removed, and its root (zeros where nothing is left)."""
-    leaf_of = {pairs[i : i + 32]: pairs[i + 32 : i + 64] for i in range(0, len(pairs), _PAIR_BYTES)}
     for key, leaf in changes:
-        if leaf is None:
-            leaf_of.pop(key, None)
-        else:
-            leaf_of[key] = leaf
-    if not leaf_of:
-        return b"", EMPTY_SLOT
-    keys = sorted(leaf_of)
-    leaves = [leaf_of[key] for key in keys]
-    return b"".join([key + leaf_of[key] for key in keys]), subtree_root(keys, leaves)
+        start = _offset_of(pairs, key)
+        end = start + _PAIR_BYTES if pairs[start : start + 32] == key else start
+        pair = b"" if leaf is None else key + leaf
+        pairs = pairs[:start] + pair + pairs[end:]
+    return pairs, _bucket_root(pairs)
+
+
+def _bucket_root(pairs: bytes) -> bytes:
+    """Return the root over a bucket; zeros where it is empty."""
+    count = len(pairs) // _PAIR_BYTES
+    if count == 0:
+        return EMPTY_SLOT
+    if count == 1:
+        return pairs[32:]
+    if count == 2:
+        return inner_hash(pairs[32:64], pairs[96:])
+    if count <= _SHORT_BUCKET_LEAVES:
+        fields = _UNPACK[count](pairs)
+        numbers = fields[::2]
+        splits = list(map(xor, numbers, numbers[1:]))
+        # Two key hashes that share 64 bits have been searched for; the long way tells them apart.
+        if 0 not in splits:
+            return join(splits, fields[1::2])
+    return subtree_root(*_unpack(pairs))

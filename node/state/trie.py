@@ -15,6 +15,7 @@ lax about leaf prefixes would otherwise let a present key be proven absent). Sou
 import hashlib
 from binascii import hexlify
 from collections.abc import Sequence
+from operator import xor
 from typing import Final
 
 from node.crypto.hashing import sha256
@@ -76,28 +77,26 @@ def subtree_root(keys: Sequence[Hash], leaves: Sequence[Hash]) -> Hash:
     the split to its right, in which a new split first joins everything that splits lower. XORs are
     compared in place of positions: of two splits in reach of each other the higher has the larger one.
     """
-    digest = hashlib.sha256
-    count = len(leaves)
-    if count == 1:
-        return leaves[0]
-    if count == 2:
-        return digest(b"\x01" + leaves[0] + leaves[1]).digest()
     numbers = [int.from_bytes(key, "big") for key in keys]
-    nodes = [leaves[0]]
-    splits: list[int] = []
-    for index in range(1, count):
-        split = numbers[index - 1] ^ numbers[index]
-        while splits and splits[-1] < split:
-            splits.pop()
-            right = nodes.pop()
-            nodes[-1] = digest(b"\x01" + nodes[-1] + right).digest()
-        splits.append(split)
-        nodes.append(leaves[index])
-    while splits:
-        splits.pop()
-        right = nodes.pop()
-        nodes[-1] = digest(b"\x01" + nodes[-1] + right).digest()
-    return nodes[0]
+    return join(list(map(xor, numbers, numbers[1:])), leaves)
+
+
+def join(splits: Sequence[int], leaves: Sequence[Hash]) -> Hash:
+    """Return the root over leaves, given each neighbouring pair's XOR (or its first bits, if not zero)."""
+    digest = hashlib.sha256
+    node = leaves[0]
+    waiting: list[Hash] = []
+    splits_waiting: list[int] = []
+    for split, leaf in zip(splits, leaves[1:], strict=True):
+        while splits_waiting and splits_waiting[-1] < split:
+            splits_waiting.pop()
+            node = digest(b"\x01" + waiting.pop() + node).digest()
+        waiting.append(node)
+        splits_waiting.append(split)
+        node = leaf
+    while waiting:
+        node = digest(b"\x01" + waiting.pop() + node).digest()
+    return node
 
 
 def subtree_branch(keys: Sequence[Hash], leaves: Sequence[Hash], index: int) -> list[tuple[int, Hash]]:

@@ -252,8 +252,9 @@ class StateStore:
                 overwritten.append((key_hash, None))
                 continue
             before = self._flat(key_hash)
-            # What is kept for later must be right now: a false record would be found out too late.
-            flat.unpack(key_hash, leaf, before)
+            # Checksums guard the rest here; whoever is given the old record checks all of it.
+            if flat.leaf_of(before) != leaf:
+                raise StorageError(f"the state record {key_hash.hex()} is not what the state root commits to")
             overwritten.append((key_hash, before))
         return Undo(self.root, self.key_count, tuple(overwritten))
 
