@@ -28,9 +28,14 @@ EXIT_UNUSABLE = 2
 PASSPHRASE_VARIABLE = "PILA_PASSPHRASE"  # noqa: S105 -- the variable's name, not a passphrase
 
 
+def is_json() -> bool:
+    """Tell whether `--json` was given."""
+    return bool(click.get_current_context().find_root().obj["json"])
+
+
 def say(result: dict[str, Any], lines: str | Table) -> None:
     """Print a result: as JSON where `--json` was given, else for people."""
-    if click.get_current_context().find_root().obj["json"]:
+    if is_json():
         click.echo(json.dumps(result, ensure_ascii=False, indent=2))
     elif isinstance(lines, Table):
         Console().print(lines)
@@ -40,7 +45,7 @@ def say(result: dict[str, Any], lines: str | Table) -> None:
 
 def stop(sentence: str, code: int, **result: object) -> NoReturn:
     """End the command with one sentence on stderr; with `--json` also as an object on stdout."""
-    if click.get_current_context().find_root().obj["json"]:
+    if is_json():
         click.echo(json.dumps({"ok": False, "error": sentence, **result}, ensure_ascii=False))
     click.echo(sentence, err=True)
     sys.exit(code)

@@ -163,10 +163,13 @@ def running(folder: Path, *, validators: int = 4, base_port: int | None = None) 
         network.stop()
 
 
-def free_base_port(validators: int) -> int:
-    """Return a base port from which every port that the validators need is free now."""
+def free_base_port(validators: int, *, first: int | None = None) -> int:
+    """Return a base port from which every port that the validators need is free now.
+
+    Looks from `first` on; by default from a place that differs by process, so that tests may run side by side.
+    """
     step = PORTS_PER_NODE * validators
-    start = FIRST_PORT + (os.getpid() * step) % 20_000
+    start = FIRST_PORT + (os.getpid() * step) % 20_000 if first is None else first
     for base in range(start, LAST_PORT, step):
         if all(_is_free(base + PORTS_PER_NODE * i + offset) for i in range(validators) for offset in range(3)):
             return base

@@ -162,7 +162,7 @@ def show_pathway(identifier: str, rpc: str) -> None:
 @rpc_option
 def evaluate(identifier: str, files: tuple[Path, ...], rpc: str) -> None:
     """Say which requirements hold for some credentials, and what is missing."""
-    from tools.commands.credentials import credential_id_of
+    from tools.commands.verification import credential_id_of
 
     ids = [credential_id_of(file) for file in files]
     found = NodeClient(rpc).call("pathway_evaluate", pathway=identifier, credentials=ids)
