@@ -165,8 +165,12 @@ class Calls(Generic[S]):
     """At most 100."""
 
 
-def method(handler: Handler[S]) -> Method[S]:
-    """Make a method of a function: `def credential_status(services, issuer: …, status_key: …) -> …`."""
+def method(handler: Handler[S], name: str | None = None) -> Method[S]:
+    """Make a method of a function: `def credential_status(services, issuer: …, status_key: …) -> …`.
+
+    `name`: for a method that is not called as its function.
+    """
+    name = name or handler.__name__
     hints = get_type_hints(handler, include_extras=True)
     parameters = []
     fields: list[tuple[str, object] | tuple[str, object, object]] = []
@@ -175,8 +179,7 @@ def method(handler: Handler[S]) -> Method[S]:
         required = parameter.default is inspect.Parameter.empty
         parameters.append(Parameter(parameter.name, annotation, required))
         fields.append((parameter.name, annotation) if required else (parameter.name, annotation, parameter.default))
-    name = handler.__name__
-    struct = msgspec.defstruct(f"{name}_params", fields, frozen=True, forbid_unknown_fields=True)
+    struct = msgspec.defstruct(f"{handler.__name__}_params", fields, frozen=True, forbid_unknown_fields=True)
     result = hints["return"]
     if get_origin(result) is Awaitable:
         (result,) = get_args(result)

@@ -1,0 +1,168 @@
+"""`node_…`: how this node is."""
+
+from msgspec import Struct
+
+from node.chain.block import PROTOCOL_VERSION
+from node.limits import HEARTBEAT_MS, VIEW_TIMEOUT_START_MAX_MS
+from node.rpc.services import ConsensusInfo, Services
+from node.rpc.shapes import Hex32, Institution, Texts, Time, time_text
+
+STALLED_AFTER_MS = 2 * VIEW_TIMEOUT_START_MAX_MS
+"""Something has waited for a decision this long: two of the longest first timers."""
+
+
+class NodeStatus(Struct, frozen=True):
+    """This node and its head."""
+
+    chain_id: str
+    genesis_hash: Hex32
+    node_id: Hex32
+    """Ed25519 node key."""
+    institution: Institution
+    height: int
+    epoch: int
+    block_hash: Hex32
+    block_time: Time
+    syncing: bool
+    """Blocks are known to exist that this node does not have."""
+    ready: bool
+    """In sync and, for a validator, taking part."""
+    peers: int
+    validator: bool
+    """Votes on the next height."""
+    version: str
+    protocol_version: int
+
+
+class Peer(Struct, frozen=True):
+    """One connection."""
+
+    institution: Institution
+    address: str
+    direction: str
+    """`outbound` (we dialled) or `inbound`."""
+    connected_seconds: float
+    silence_seconds: float
+    height: int | None
+    """Height of its head as it claims; nil until it has said so."""
+
+
+class Peers(Struct, frozen=True):
+    """All connections."""
+
+    items: list[Peer]
+
+
+class WhyStalled(Struct, frozen=True):
+    """Whether the network decides, and who is missing if it does not."""
+
+    stalled: bool
+    since: Time | None
+    """Since when something has waited for a decision; nil when nothing waits."""
+    height: int
+    """The height being agreed on."""
+    view: int | None
+    """Nil on a node that only follows, as is `step`."""
+    step: str | None
+    missing_validators: list[Institution]
+    """Not heard from lately."""
+    explanation: Texts
+
+
+def node_status(services: Services) -> NodeStatus:
+    """Say who this node is, where its head is and whether it is in sync."""
+    ledger, node = services.ledger, services.node
+    head = ledger.head
+    return NodeStatus(
+        ledger.network.chain_id,
+        ledger.network.genesis_hash.hex(),
+        node.node_key.hex(),
+        node.institution,
+        head.height,
+        ledger.epoch,
+        head.hash().hex(),
+        time_text(head.timestamp_ms),
+        node.syncing,
+        node.is_ready,
+        len(node.peers()),
+        ledger.validators_at(head.height + 1).index_of(node.institution) is not None,
+        node.version,
+        PROTOCOL_VERSION,
+    )
+
+
+def node_peers(services: Services) -> Peers:
+    """List the peers this node is connected with."""
+    return Peers(
+        [
+            Peer(
+                peer.institution,
+                peer.address,
+                "outbound" if peer.is_dialled else "inbound",
+                peer.connected_ms / 1_000,
+                peer.silence_ms / 1_000,
+                peer.height,
+            )
+            for peer in services.node.peers()
+        ]
+    )
+
+
+def node_whyStalled(services: Services) -> WhyStalled:
+    """Say whether the network decides, and if it does not, which validators are missing.
+
+    As this node sees it: who cannot reach this node counts as missing.
+    """
+    ledger, node = services.ledger, services.node
+    info = node.consensus()
+    height = ledger.head.height + 1
+    validators = ledger.validators_at(height)
+    connected = {peer.institution for peer in node.peers()} | {node.institution}
+    unreachable = [member.institution for member in validators.members if member.institution not in connected]
+    if info is None:
+        age_ms = node.now_ms() - ledger.head.timestamp_ms
+        stalled = age_ms > HEARTBEAT_MS + STALLED_AFTER_MS
+        since = time_text(ledger.head.timestamp_ms + HEARTBEAT_MS) if stalled else None
+        return WhyStalled(
+            stalled, since, height, None, None, unreachable, _explain(stalled, unreachable, len(validators))
+        )
+    missing = [
+        name for name in (member.institution for member in validators.members) if name in {*unreachable, *info.missing}
+    ]
+    stalled = _is_stalled(info, node.now_ms())
+    since = None if info.waiting_since_ms is None else time_text(info.waiting_since_ms)
+    explanation = _explain(stalled, missing, len(validators), len(validators) - validators.quorum)
+    return WhyStalled(stalled, since, info.height, info.view, info.step, missing, explanation)
+
+
+def _is_stalled(info: ConsensusInfo, now_ms: int) -> bool:
+    return info.waiting_since_ms is not None and now_ms - info.waiting_since_ms > STALLED_AFTER_MS
+
+
+def _explain(stalled: bool, missing: list[str], size: int, spare: int | None = None) -> Texts:
+    """Say it in a sentence; `spare` is how many validators the network can do without."""
+    names = ", ".join(missing)
+    if not stalled:
+        if not missing:
+            return {
+                "es": "La red decide; ningún validador falta.",
+                "en": "The network decides; no validator is missing.",
+            }
+        return {
+            "es": f"La red decide, aunque falten: {names}.",
+            "en": f"The network decides, though these are missing: {names}.",
+        }
+    if spare is not None and len(missing) > spare:
+        return {
+            "es": f"Faltan {len(missing)} de {size} validadores y la red solo puede prescindir de {spare}: {names}.",
+            "en": f"{len(missing)} of {size} validators are missing, the network can do without {spare}: {names}.",
+        }
+    if missing:
+        return {
+            "es": f"Desde este nodo no se alcanza a: {names}; la red no ha decidido desde entonces.",
+            "en": f"This node cannot reach: {names}; nothing has been decided since.",
+        }
+    return {
+        "es": "Todos los validadores responden, pero no se ha decidido: revise sus relojes y bitácoras.",
+        "en": "All validators answer, but nothing has been decided: look at their clocks and logs.",
+    }

@@ -1,0 +1,130 @@
+"""What methods answer from: the ledger, and what the running node knows besides.
+
+`app.py` fills `NodeView`; tests fill it with a twin. So this room knows neither peers nor consensus.
+Source: ARCHITECTURE, rule 1.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from node.chain.ledger import Ledger, Submission
+from node.chain.reading import Records
+from node.primitives import Hash, Height, InstitutionId, PublicKey, TimestampMs, View
+from node.rpc.catalogue import Catalogue
+from node.rpc.jsonrpc import ErrorCode, RpcError
+from node.rpc.rate import RateLimiter
+from node.rpc.shapes import Verification
+from node.rpc.statistics import Statistics
+from node.state.world_state import WorldState
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """One connection."""
+
+    institution: InstitutionId
+    address: str
+    is_dialled: bool
+    connected_ms: int
+    silence_ms: int
+    height: Height | None
+    """Height of its head as it claims; None until it has said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusInfo:
+    """Where this replica is with the next height."""
+
+    height: Height
+    """The height being agreed on."""
+    view: View
+    step: str
+    """waiting, preparing, committing, view_changing or decided."""
+    waiting_since_ms: TimestampMs | None
+    """Since when there is something to agree on without a decision; None when there is nothing."""
+    missing: tuple[InstitutionId, ...]
+    """Validators that have not been heard from lately, in set order."""
+
+
+class NodeView(Protocol):
+    """The running node beyond its ledger."""
+
+    @property
+    def institution(self) -> InstitutionId:
+        """Who runs it."""
+        ...
+
+    @property
+    def node_key(self) -> PublicKey:
+        """Ed25519 identity of the node, 32 bytes."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version of this program."""
+        ...
+
+    @property
+    def syncing(self) -> bool:
+        """Whether blocks are known to exist that this node does not have."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """In sync and, for a validator, taking part."""
+        ...
+
+    def now_ms(self) -> TimestampMs:
+        """Return this machine's time."""
+        ...
+
+    def peers(self) -> Sequence[PeerInfo]:
+        """Return the connections that stand."""
+        ...
+
+    def consensus(self) -> ConsensusInfo | None:
+        """Return where the replica is; None on a node that only follows."""
+        ...
+
+    def submit(self, data: bytes) -> Submission:
+        """Take a transaction into the mempool and tell the network. Raises: Rejected."""
+        ...
+
+    def settled(self, tx_id: Hash, timeout_ms: int, answer: Callable[[], T]) -> Awaitable[T]:
+        """Give the answer once a transaction is in a block, or when the time is over."""
+        ...
+
+    def verify(self, bundle: bytes, *, is_file: bool) -> Awaitable[Verification]:
+        """Verify a bundle against this network, beside the event loop.
+
+        `is_file`: these are a file's exact bytes; else any JSON of it. Raises: RpcError(LIMIT_EXCEEDED).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All that a method may use."""
+
+    ledger: Ledger
+    node: NodeView
+    catalogue: Catalogue
+    statistics: Statistics
+    lookbacks: RateLimiter
+    """Proofs under earlier state roots: each may undo many blocks."""
+
+    @property
+    def records(self) -> Records:
+        """Return the committed state for reading."""
+        return WorldState(self.ledger.state)
+
+    def check_height(self, height: Height | None) -> None:
+        """Count a proof under an earlier root. Raises: RpcError(LIMIT_EXCEEDED)."""
+        if height is None or height == self.ledger.head.height:
+            return
+        if not self.lookbacks.allows("", 1, self.node.now_ms() / 1_000):
+            limit = self.lookbacks.per_second
+            raise RpcError(ErrorCode.LIMIT_EXCEEDED, f"more than {limit} proofs a second under earlier state roots")
