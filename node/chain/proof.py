@@ -14,6 +14,7 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 
 from node import codec
+from node.chain.answers import CredentialPath, LocatedCredential, ProvenValue
 from node.chain.block import PROTOCOL_VERSION, Header
 from node.chain.certificate import Certificate, Network, Phase, VerifyDigest
 from node.chain.credential_finding import definition_finding, issuer_finding, stacked_finding
@@ -30,7 +31,6 @@ from node.state.proof import (
     Absence,
     Branch,
     ExistenceProof,
-    StateProof,
     verify_absence,
     verify_presence,
 )
@@ -220,20 +220,6 @@ def verify_batch_path(batch: BatchPath, credential_id: Hash, count: int, root: H
 # --- making ---
 
 
-class ProvenValue(Protocol):
-    """A record and its proof, as the ledger gives them."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Canonical bytes; None where there is no record."""
-        ...
-
-    @property
-    def proof(self) -> StateProof:
-        """Presence or absence under the root of the height asked for."""
-        ...
-
-
 class Prover:
     """Answers a walk from the node's state and keeps a proof of everything it was asked."""
 
@@ -311,20 +297,6 @@ def first_quorum(certificate: Certificate, validators: ValidatorSet) -> Certific
     return msgspec.structs.replace(certificate, signatures=certificate.signatures[: validators.quorum])
 
 
-class LocatedCredential(Protocol):
-    """Where the derived index found a credential."""
-
-    @property
-    def batch_id(self) -> Hash:
-        """The first batch that carries the id."""
-        ...
-
-    @property
-    def issuer(self) -> InstitutionId:
-        """Who issued it."""
-        ...
-
-
 class ProofSource(Protocol):
     """What is needed of the ledger."""
 
@@ -353,8 +325,8 @@ class ProofSource(Protocol):
         """Return where a credential lies."""
         ...
 
-    def credential_path(self, credential_id: Hash) -> tuple[int, int, tuple[Hash, ...], Hash]:
-        """Return (index, count, path, root) of a credential in its first batch."""
+    def credential_path(self, credential_id: Hash) -> CredentialPath | None:
+        """Return how a credential lies in its first batch."""
         ...
 
 
@@ -377,7 +349,8 @@ def credential_proof(
     header, certificate, genesis = source.header_at(at), source.certificate_at(at), source.header_at(0)
     if header is None or certificate is None or genesis is None:
         raise Rejected(Reason.NOT_FOUND, f"height {at} has no header with a certificate")
-    index, _, path, _ = source.credential_path(credential_id)
+    place = source.credential_path(credential_id)
+    assert place is not None, "a credential that was found lies in a batch"
     records = prove_credential(
         lambda plain_key: source.prove(plain_key, at),
         credential_id,
@@ -391,6 +364,6 @@ def credential_proof(
         hand_overs=(),
         header=header,
         certificate=first_quorum(certificate, source.validators_at(at)),
-        batch=BatchPath(located.batch_id, index, tuple(path)),
+        batch=BatchPath(located.batch_id, place.leaf_index, place.path),
         records=records,
     )

@@ -18,7 +18,7 @@ from node.chain import proof_json
 from node.chain.proof import ChainProof
 from node.chain.records.credential import Leaf
 from node.documents.disclosure import Claim, Claims, HiddenClaim, hide_all_but
-from node.documents.jcs import Json, JsonObject, canonical, parse_canonical
+from node.documents.jcs import Json, JsonObject, canonical, parse
 from node.errors import Reason, Rejected
 from node.limits import BUNDLE_BYTES_MAX, CLAIM_PATH_CHARS_MAX, CLAIMS_PER_CREDENTIAL_MAX
 from node.primitives import PublicKey, Salt
@@ -102,7 +102,7 @@ def write_bundle(bundle: Bundle) -> bytes:
 
 def read_bundle(data: bytes) -> Bundle:
     """Read a file. Raises: Rejected(TOO_LARGE), Rejected(MALFORMED), Rejected(BAD_PROOF)."""
-    value = parse_canonical(data, bytes_max=BUNDLE_BYTES_MAX)
+    value = parse(data, bytes_max=BUNDLE_BYTES_MAX)
     try:
         read = msgspec.convert(value, BundleJson, strict=True)
     except msgspec.ValidationError as error:
@@ -110,13 +110,18 @@ def read_bundle(data: bytes) -> Bundle:
     holder = None
     if read.holder is not None:
         holder = HolderOpening(bytes.fromhex(read.holder.public_key), bytes.fromhex(read.holder.salt))
-    return Bundle(
+    bundle = Bundle(
         document=cast("JsonObject | None", read.document),
         claims=tuple(_claim(claim) for claim in read.claims),
         holder=holder,
         leaf=codec.decode(bytes.fromhex(read.leaf), Leaf, bytes_max=_LEAF_BYTES_MAX),
         chain=proof_json.from_json(read.chain),
     )
+    # Duplicate members, spaces, other escapes and number forms, another spelling of any byte string:
+    # whatever does not come out as it went in is refused here, once for all.
+    if write_bundle(bundle) != data:
+        raise Rejected(Reason.MALFORMED, "not in its canonical form (RFC 8785)")
+    return bundle
 
 
 def present(bundle: Bundle, paths: frozenset[str]) -> Bundle:

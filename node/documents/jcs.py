@@ -42,18 +42,6 @@ def parse(data: bytes, *, bytes_max: int) -> Json:
     return value
 
 
-def parse_canonical(data: bytes, *, bytes_max: int) -> Json:
-    """Read JSON that is exactly its own canonical form.
-
-    Duplicate members, spaces, other escapes, other number forms and a trailing newline all fail here.
-    Raises: Rejected(TOO_LARGE), Rejected(MALFORMED).
-    """
-    value = parse(data, bytes_max=bytes_max)
-    if canonical(value) != data:
-        raise Rejected(Reason.MALFORMED, "not in canonical JSON form (RFC 8785)")
-    return value
-
-
 def check_depth(data: bytes) -> None:
     """Refuse JSON text nested deeper than `JSON_DEPTH_MAX`, without recursion.
 
