@@ -1,6 +1,7 @@
 """A network of real node processes on this machine: for the demonstration, benchmarks and functional tests."""
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -54,7 +55,7 @@ class LocalNetwork:
     def wait_ready(self, *indexes: int, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until nodes (default: all) answer and have each other. Raises: RuntimeError with the log's end."""
         for index in indexes or range(len(self.nodes)):
-            self.wait_until(lambda index=index: self._is_ready(index), f"node {index} to be ready", timeout_s, index)
+            self.wait_until(functools.partial(self._is_ready, index), f"node {index} to be ready", timeout_s, index)
 
     def _is_ready(self, index: int) -> bool:
         import urllib.error
@@ -93,9 +94,11 @@ class LocalNetwork:
     def wait_height(self, height: int, *indexes: int, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until nodes (default: all) have a height."""
         for index in indexes or range(len(self.nodes)):
-            self.wait_until(
-                lambda index=index: self.height(index) >= height, f"node {index} at height {height}", timeout_s, index
-            )
+            has_it = functools.partial(self._has_height, index, height)
+            self.wait_until(has_it, f"node {index} at height {height}", timeout_s, index)
+
+    def _has_height(self, index: int, height: int) -> bool:
+        return self.height(index) >= height
 
     def pid(self, index: int) -> int:
         """Return a node's process id."""

@@ -5,6 +5,7 @@ with its own keystore through its own node. Nothing is simulated.
 """
 
 import csv
+import functools
 import json
 import subprocess
 import sys
@@ -417,7 +418,7 @@ def demo(once: bool, validators: int, folder: Path | None, base_port: int | None
         story = Story(network, work, input_folder)
         try:
             for name, act in STEPS:
-                story.run(name, lambda act=act: act(story))
+                story.run(name, functools.partial(act, story))
         except (DemoFailed, RuntimeError) as failed:
             click.echo(f"The demonstration failed: {failed}", err=True)
             raise SystemExit(EXIT_NO) from None

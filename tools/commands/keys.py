@@ -10,6 +10,7 @@ from node.chain.rules import keys as rules
 from node.crypto.signing import SEED_BYTES, Algorithm, key_id, signer_from_seed
 from node.errors import ConfigError
 from node.keystore import ALGORITHM_NAMES, InstitutionSigner, Keystore, KeystoreKind, read_keystore_file
+from node.primitives import InstitutionId, KeyId
 from tools.console import (
     command,
     keystore_option,
@@ -170,10 +171,7 @@ def rotate(
     for signer in old:
         if listed.get(signer.key_id.hex()) != "good":
             continue
-        if compromised_since is None:
-            payload, kind = rules.KeyRetire(institution, signer.key_id), "key.retire"
-        else:
-            payload, kind = rules.KeyCompromise(institution, signer.key_id, compromised_since), "key.compromise"
+        kind, payload = _ending(institution, signer.key_id, compromised_since)
         client.transact(signer=institution, kind=kind, payload=payload, signers=signers)
     new_id = key_id(made.algorithm, made.public_key).hex()
     say({"institution": institution, "key_id": new_id}, f"{institution} now signs with {new_id}.")
@@ -208,13 +206,17 @@ def _end(key_id_hex: str, recovery: Path, rpc: str, since_height: int | None, au
         raise ConfigError(f"{key_id_hex!r} is no key id: 32 hex digits") from None
     client, apart = NodeClient(rpc), open_keystore(recovery)
     signers = [InstitutionSigner(apart.institution, apart.signers(Purpose.RECOVERY)[0])]
-    kind = "key.retire" if since_height is None else "key.compromise"
-    payload = (
-        rules.KeyRetire(apart.institution, identity)
-        if since_height is None
-        else rules.KeyCompromise(apart.institution, identity, since_height)
-    )
+    kind, payload = _ending(apart.institution, identity, since_height)
     if authority is not None:
         signers += gather(client, kind, open_keystore(authority))
     result = client.transact(signer=apart.institution, kind=kind, payload=payload, signers=signers)
     say({**result, "key_id": key_id_hex}, f"Key {key_id_hex} ended (block {result['height']}).")
+
+
+def _ending(
+    institution: InstitutionId, identity: KeyId, since_height: int | None
+) -> tuple[str, rules.KeyRetire | rules.KeyCompromise]:
+    """Return kind and payload that end a key: retired, or compromised since a height."""
+    if since_height is None:
+        return "key.retire", rules.KeyRetire(institution, identity)
+    return "key.compromise", rules.KeyCompromise(institution, identity, since_height)

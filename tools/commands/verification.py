@@ -84,7 +84,10 @@ def credential_id_of(file: Path) -> str:
 
 
 def fetch_proof(bundle: Bundle, client: NodeClient) -> ChainProof:
-    """Ask a node for a fresh chain part of a credential. Raises: CallFailed, Rejected for a proof of another network."""
+    """Ask a node for a fresh chain part of a credential.
+
+    Raises: CallFailed; Rejected for a proof that does not lead from the credential's own network.
+    """
     leaf = bundle.leaf
     answer = client.call(
         "credential_proof",
