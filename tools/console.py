@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, ParamSpec
 
 import click
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -25,6 +26,7 @@ P = ParamSpec("P")
 
 EXIT_NO = 1
 EXIT_UNUSABLE = 2
+WIDTH_WITHOUT_TERMINAL = 200
 PASSPHRASE_VARIABLE = "PILA_PASSPHRASE"  # noqa: S105 -- the variable's name, not a passphrase
 
 
@@ -38,9 +40,22 @@ def say(result: dict[str, Any], lines: str | Table) -> None:
     if is_json():
         click.echo(json.dumps(result, ensure_ascii=False, indent=2))
     elif isinstance(lines, Table):
-        Console().print(lines)
+        print_table(lines)
     else:
         click.echo(lines)
+
+
+def table(*headers: str, title: str | None = None) -> Table:
+    """Return an empty table whose cells are folded, never cut: what is shown can be copied."""
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        made.add_column(header, overflow="fold")
+    return made
+
+
+def print_table(rows: Table) -> None:
+    """Print a table; as wide as it needs where stdout is no terminal."""
+    Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL).print(rows)
 
 
 def stop(sentence: str, code: int, **result: object) -> NoReturn:

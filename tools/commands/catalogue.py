@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from node.chain import definition_file
 from node.chain.rules import catalogue as rules
@@ -22,6 +21,7 @@ from tools.console import (
     rpc_option,
     say,
     stop,
+    table,
 )
 from tools.node_client import NodeClient
 from tools.signing import send
@@ -189,13 +189,13 @@ def search(text: str, rpc: str, **filters: str | float | None) -> None:
     """Search the catalogue; accents do not matter."""
     given = {name: value for name, value in filters.items() if value is not None}
     found = NodeClient(rpc).call("catalog_search", text=text, **given)
-    table = Table("definition", "title", "credits", "hours", "level", "label")
+    rows = table("definition", "title", "credits", "hours", "level", "label")
     for item in found["items"]:
         credits_text = f"{item['credits']['value']:g} {item['credits']['framework']}"
         level_text = f"{item['level']['framework']} {item['level']['value']}"
-        table.add_row(
+        rows.add_row(
             item["id"], item["title"].get("es", ""), credits_text, str(item["hours"]), level_text, item["label"]
         )
     if not found["items"]:
         stop(f"Nothing in the catalogue matches {text!r}.", EXIT_NO)
-    say(found, table)
+    say(found, rows)

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from node.errors import ConfigError
 from node.keystore import public_keys, read_keystore_file
-from tools.console import EXIT_NO, command, say
+from tools.console import EXIT_NO, command, print_table, say, table
 from tools.home import check_empty
 from tools.local_network import LocalNetwork, free_base_port, running
 from tools.testnet import TestnetNode
@@ -386,10 +386,10 @@ STEPS: Final = (
 
 def urls_table(nodes: tuple[TestnetNode, ...]) -> Table:
     """Return where the nodes can be seen."""
-    table = Table("institution", "web and RPC", "metrics", title="The network")
+    rows = table("institution", "web and RPC", "metrics", title="The network")
     for node in nodes:
-        table.add_row(node.institution, node.rpc, node.metrics)
-    return table
+        rows.add_row(node.institution, node.rpc, node.metrics)
+    return rows
 
 
 @command(_root, "demo")
@@ -422,13 +422,13 @@ def demo(once: bool, validators: int, folder: Path | None, base_port: int | None
         except (DemoFailed, RuntimeError) as failed:
             click.echo(f"The demonstration failed: {failed}", err=True)
             raise SystemExit(EXIT_NO) from None
-        summary = Table("step", "what happened", "seconds", title="What happened")
+        summary = table("step", "what happened", "seconds", title="What happened")
         for item in story.done:
             summary.add_row(item.step, item.result, f"{item.seconds:.1f}")
         steps = [{"step": item.step, "result": item.result, "seconds": round(item.seconds, 1)} for item in story.done]
         say({"ok": True, "steps": steps}, summary)
         if not once:
-            Console().print(urls_table(network.nodes))
+            print_table(urls_table(network.nodes))
             click.echo(f"Files: {work}\nRunning until Ctrl-C.")
             try:
                 threading.Event().wait()

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.table import Table
 
 from node.chain.records.common import Level, Translation
 from node.chain.records.institution import UNLIMITED_SCOPE, Purpose, Role, Scope
@@ -22,6 +21,7 @@ from tools.console import (
     read_bytes,
     rpc_option,
     say,
+    table,
 )
 from tools.node_client import NodeClient
 from tools.signing import gather, send
@@ -255,7 +255,7 @@ def show(institution_id: str, rpc: str) -> None:
 def list_institutions(rpc: str) -> None:
     """List all institutions."""
     items = NodeClient(rpc).call("institution_list", limit=1000)["items"]
-    table = Table("institution", "name", "standing", "roles")
+    rows = table("institution", "name", "standing", "roles")
     for item in items:
-        table.add_row(item["id"], item["names"].get("es", ""), item["standing"], ", ".join(item["roles"]))
-    say({"items": items}, table)
+        rows.add_row(item["id"], item["names"].get("es", ""), item["standing"], ", ".join(item["roles"]))
+    say({"items": items}, rows)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import click
-from rich.table import Table
 
 from node.chain import genesis as genesis_document
 from node.chain.genesis_document import NETWORK_FORMAT, GenesisDocument
@@ -13,7 +12,7 @@ from node.config import load_config
 from node.errors import ConfigError
 from node.keystore import KeystoreKind
 from tools.commands.keys import make_keystore
-from tools.console import EXIT_NO, command, open_keystore, read_bytes, read_text, rpc_option, say
+from tools.console import EXIT_NO, command, open_keystore, read_bytes, read_text, rpc_option, say, table
 from tools.home import check_empty, write_home
 from tools.node_client import NodeClient
 
@@ -53,9 +52,9 @@ def testnet(validators: int, output: Path, base_port: int, institutions: Path | 
 
     made = write_testnet(output, validators=validators, base_port=base_port, institutions=institutions)
     digest = genesis_document.genesis_hash(made.document).hex()
-    table = Table("home", "institution", "rpc and web", "metrics", title=f"{made.document.chain_id}  {digest}")
+    rows = table("home", "institution", "rpc and web", "metrics", title=f"{made.document.chain_id}  {digest}")
     for node in made.nodes:
-        table.add_row(str(node.home), node.institution, node.rpc, node.metrics)
+        rows.add_row(str(node.home), node.institution, node.rpc, node.metrics)
     result = {
         "output": str(output),
         "chain_id": made.document.chain_id,
@@ -65,7 +64,7 @@ def testnet(validators: int, output: Path, base_port: int, institutions: Path | 
             for node in made.nodes
         ],
     }
-    say(result, table)
+    say(result, rows)
 
 
 @command(_root, "init")
@@ -192,10 +191,10 @@ def validators(height: int | None, rpc: str) -> None:
     """List the validators."""
     params = {} if height is None else {"height": height}
     found = NodeClient(rpc).call("chain_validators", **params)
-    table = Table("#", "institution", "consensus key", title=f"quorum {found['quorum']} of {len(found['validators'])}")
+    rows = table("#", "institution", "consensus key", title=f"quorum {found['quorum']} of {len(found['validators'])}")
     for index, member in enumerate(found["validators"]):
-        table.add_row(str(index), member["institution"], member["public_key"])
-    say(found, table)
+        rows.add_row(str(index), member["institution"], member["public_key"])
+    say(found, rows)
 
 
 @command(_root, "why-stalled")

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from node.chain import proof_json
 from node.chain.proof import ChainProof, verify_headers
@@ -18,7 +16,18 @@ from node.documents.disclosure import opened
 from node.documents.verifier import verify_bundle
 from node.errors import ConfigError, Rejected
 from node.limits import BUNDLE_BYTES_MAX
-from tools.console import EXIT_NO, EXIT_UNUSABLE, command, is_json, progress_bar, read_bytes, rpc_option, say
+from tools.console import (
+    EXIT_NO,
+    EXIT_UNUSABLE,
+    command,
+    is_json,
+    print_table,
+    progress_bar,
+    read_bytes,
+    rpc_option,
+    say,
+    table,
+)
 from tools.node_client import CallFailed, NodeClient
 from tools.trust import parse_age, trust_anchor
 
@@ -119,10 +128,10 @@ def _show(files: Sequence[Path], answers: Sequence[Answer]) -> None:
         return
     for file, answer in zip(files, answers, strict=True):
         title = "verified" if answer.verified else "NOT verified"
-        table = Table("", "light", "es", "en", title=f"{file}: {title}", title_justify="left")
+        rows = table("", "light", "es", "en", title=f"{file}: {title}")
         for light in answer.checks:
-            table.add_row("✓" if light.ok else "✗", light.name.value, light.text.es, light.text.en)
-        Console().print(table)
+            rows.add_row("✓" if light.ok else "✗", light.name.value, light.text.es, light.text.en)
+        print_table(rows)
         for light in answer.checks:
             if not light.ok and light.detail:
                 click.echo(f"  {light.name.value}: {light.detail}")
