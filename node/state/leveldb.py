@@ -5,6 +5,7 @@ byte in the log silently loses committed batches, and one in a table is served a
 """
 
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, Protocol, Self, cast
 
@@ -78,12 +79,18 @@ class LevelDbStore:
         if high is not None and low >= high:
             return iter(())
         try:
+            # plyvel 1.5.1 walks a range with one key in it backwards as if it were empty, so the lower
+            # bound of a walk backwards is ours.
             found = self._database.iterator(
-                start=low, stop=high, reverse=reverse, verify_checksums=True, fill_cache=False
+                start=None if reverse else low,
+                stop=high,
+                reverse=reverse,
+                verify_checksums=True,
+                fill_cache=False,
             )
         except (plyvel.Error, RuntimeError) as error:
             raise StorageError(f"cannot read from {self._path}: {error}") from error
-        return self._checked(found)
+        return self._checked(found if not reverse else takewhile(lambda item: item[0] >= low, found))
 
     def _checked(self, found: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         try:
