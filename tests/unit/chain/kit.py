@@ -20,6 +20,7 @@ from node.chain.genesis_document import (
 )
 from node.chain.ledger import Ledger
 from node.chain.records.common import Translation
+from node.chain.records.definition import DefinitionContent, Quality
 from node.chain.records.institution import Purpose, RequiredSignatures, Role
 from node.chain.records.network import CreditFramework, Governance, GovernanceKey, Parameters
 from node.chain.rules.keys import NewKey
@@ -30,6 +31,7 @@ from node.crypto.signing import Algorithm, Signer, key_id, signer_from_seed
 from node.limits import TRANSACTION_VALIDITY_HEIGHTS_MAX
 from node.primitives import Hash, Height, InstitutionId, KeyId, Signature, TimestampMs
 from node.state.kv import KeyValueStore, MemoryStore
+from tests.unit.chain.rules.harness import definition_content
 
 GENESIS_TIME_MS = 1_767_225_600_000
 """2026-01-01T00:00:00Z."""
@@ -253,3 +255,8 @@ class TestChain:
         """Commit empty blocks until the head has a height."""
         while self.ledger.head.height < height:
             self.commit()
+
+
+def definition(definition_id: str) -> DefinitionContent:
+    """Return a definition that lacks nothing, reviewed by the test network's agency."""
+    return definition_content(definition_id, quality=Quality(COEPES, GENESIS_TIME_MS, None))
