@@ -19,6 +19,9 @@ from node.primitives import InstitutionId
 CONFIG_FILE: Final = "config.toml"
 GENESIS_FILE: Final = "genesis.json"
 NODE_KEYSTORE_FILE: Final = "keys/node.json"
+FRESH_KEY_FILE: Final = "keys/node.fresh"
+"""Beside a node's keys that have signed nothing yet; gone once they may have. A node that has neither it nor its
+journal listens before it signs."""
 DATA_FOLDER: Final = "data"
 LOCK_FILE: Final = "node.lock"
 CONFIG_BYTES_MAX: Final = 1024 * 1024
@@ -89,7 +92,7 @@ class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StorageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The database under `data/`."""
 
-    cache_mebibytes: Annotated[int, Meta(ge=8, le=65_536)] = 64
+    cache_mebibytes: Annotated[int, Meta(ge=1, le=65_536)] = 16
     disk_free_mebibytes_min: Annotated[int, Meta(ge=0, le=1_048_576)] = 256
     """Below it the node says so in its log and metrics; the disk's own end stops it."""
 

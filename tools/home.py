@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from node.config import CONFIG_FILE, DATA_FOLDER, GENESIS_FILE, NODE_KEYSTORE_FILE, parse_config, render_config
+from node.config import (
+    CONFIG_FILE,
+    DATA_FOLDER,
+    FRESH_KEY_FILE,
+    GENESIS_FILE,
+    NODE_KEYSTORE_FILE,
+    parse_config,
+    render_config,
+)
 from node.errors import ConfigError
 from node.keystore import Keystore
 
@@ -40,3 +48,4 @@ def write_home(
     (home / CONFIG_FILE).write_text(text, encoding="utf-8")
     (home / GENESIS_FILE).write_text(genesis_text, encoding="utf-8")
     node.save(home / NODE_KEYSTORE_FILE)
+    (home / FRESH_KEY_FILE).touch()

@@ -136,6 +136,8 @@ class Method(Generic[S]):
     """Reads the named parameters; refuses unknown ones."""
     result: object
     """Type of the result."""
+    waits: bool
+    """The handler returns an awaitable of the result."""
     documentation: str
 
     def invoke(self, served: S, params: msgspec.Struct) -> object:
@@ -181,11 +183,12 @@ def method(handler: Handler[S], name: str | None = None) -> Method[S]:
         fields.append((parameter.name, annotation) if required else (parameter.name, annotation, parameter.default))
     struct = msgspec.defstruct(f"{handler.__name__}_params", fields, frozen=True, forbid_unknown_fields=True)
     result = hints["return"]
-    if get_origin(result) is Awaitable:
+    waits = get_origin(result) is Awaitable
+    if waits:
         (result,) = get_args(result)
     documentation = inspect.getdoc(handler)
     assert documentation, f"{name} has no docstring"
-    return Method(name, handler, tuple(parameters), msgspec.json.Decoder(struct), result, documentation)
+    return Method(name, handler, tuple(parameters), msgspec.json.Decoder(struct), result, waits, documentation)
 
 
 def table(handlers: Iterable[Handler[S]]) -> dict[str, Method[S]]:

@@ -203,6 +203,9 @@ class RpcServer:
         if call.error is not None or call.method is None or call.params is None:
             assert call.error is not None
             return self._finish(call, started, call.error)
+        if call.method.waits and self._waiting_calls >= RPC_WAITING_CALLS_MAX:
+            full = RpcError(ErrorCode.LIMIT_EXCEEDED, f"{self._waiting_calls} calls are waiting already")
+            return self._finish(call, started, full)
         try:
             result = call.method.invoke(self._services, call.params)
         except Exception as error:  # noqa: BLE001 – whatever it is, it is this call's, and is sorted below
@@ -212,10 +215,6 @@ class RpcServer:
         return self._finish(call, started, None, result)
 
     async def _await(self, call: Call[Services], started: float, result: Awaitable[object]) -> bytes | None:
-        if self._waiting_calls >= RPC_WAITING_CALLS_MAX:
-            _dispose(result)
-            full = RpcError(ErrorCode.LIMIT_EXCEEDED, f"{self._waiting_calls} calls are waiting already")
-            return self._finish(call, started, full)
         self._waiting_calls += 1
         try:
             value = await result
@@ -313,11 +312,3 @@ def _json(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
 
 def _is_loopback(remote: str) -> bool:
     return remote == "127.0.0.1" or ip_address(remote.partition("%")[0]).is_loopback
-
-
-def _dispose(result: Awaitable[object]) -> None:
-    """Drop something awaitable that nobody will await."""
-    if inspect.iscoroutine(result):
-        result.close()
-    elif isinstance(result, asyncio.Future):
-        result.cancel()

@@ -4,21 +4,23 @@
 Source: ARCHITECTURE, rule 1.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from node.chain.ledger import Ledger, Submission
 from node.chain.reading import Records
+from node.documents.answer import Answer
 from node.primitives import Hash, Height, InstitutionId, PublicKey, TimestampMs, View
 from node.rpc.catalogue import Catalogue
 from node.rpc.jsonrpc import ErrorCode, RpcError
 from node.rpc.rate import RateLimiter
-from node.rpc.shapes import Verification
 from node.rpc.statistics import Statistics
 from node.state.world_state import WorldState
 
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +99,24 @@ class NodeView(Protocol):
         """Give the answer once a transaction is in a block, or when the time is over."""
         ...
 
-    def verify(self, bundle: bytes, *, is_file: bool) -> Awaitable[Verification]:
+    def verify(self, bundle: bytes, *, is_file: bool) -> Awaitable[Answer]:
         """Verify a bundle against this network, beside the event loop.
 
         `is_file`: these are a file's exact bytes; else any JSON of it. Raises: RpcError(LIMIT_EXCEEDED).
         """
         ...
+
+
+class Later(Generic[A, B]):
+    """What something awaited will be turned into; so that methods need not wait themselves."""
+
+    def __init__(self, awaited: Awaitable[A], turn: Callable[[A], B]) -> None:
+        self._awaited = awaited
+        self._turn = turn
+
+    def __await__(self) -> Generator[object, None, B]:
+        """Wait, then turn."""
+        return self._turn((yield from self._awaited.__await__()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,8 +95,7 @@ class Check(msgspec.Struct, frozen=True):
 
     name: str
     """document, issued, issuer, key, status, dates, components or network."""
-    ok: bool | None
-    """Nil where the question does not arise, such as `components` of what is no stack."""
+    ok: bool
     text: Texts
     """One sentence in Spanish and in English."""
     detail: str

@@ -17,11 +17,13 @@ from node.chain.reading import batch_is_void
 from node.chain.reading import credential_status as status_of
 from node.chain.records.credential import Batch, Status
 from node.chain.records.institution import Institution as InstitutionRecord
+from node.documents.answer import Answer
 from node.errors import Reason, Rejected
-from node.rpc.services import Services
+from node.rpc.services import Later, Services
 from node.rpc.shapes import (
     ActView,
     CatalogueId,
+    Check,
     HeightNumber,
     Hex32,
     Institution,
@@ -222,8 +224,19 @@ def credential_verify(services: Services, bundle: Raw) -> Awaitable[Verification
     """
     data = bytes(bundle)
     if not data.startswith(b'"'):
-        return services.node.verify(data, is_file=False)
-    return services.node.verify(msgspec.json.decode(data, type=str).encode("utf-8"), is_file=True)
+        return Later(services.node.verify(data, is_file=False), _verification)
+    file = msgspec.json.decode(data, type=str).encode("utf-8")
+    return Later(services.node.verify(file, is_file=True), _verification)
+
+
+def _verification(answer: Answer) -> Verification:
+    return Verification(
+        answer.verified,
+        [
+            Check(light.name, light.ok, {"es": light.text.es, "en": light.text.en}, light.detail)
+            for light in answer.checks
+        ],
+    )
 
 
 def _locate(services: Services, credential_id: str) -> LocatedCredential:
