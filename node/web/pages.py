@@ -5,21 +5,25 @@ answered; it is neither stored nor logged. Source: INTERFACE §4; DOMAIN §6.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from traceback import extract_tb
 from typing import Final, TypeAlias
 
+import msgspec
 from aiohttp import hdrs, web
 
-from node.errors import Rejected
+from node.documents.answer import Answer, LightName
+from node.documents.jcs import Json
 from node.limits import PAGE_UPLOAD_MS_MAX, PAGE_UPLOADS_MAX
 from node.log import get_logger
+from node.primitives import InstitutionId
 from node.rpc.jsonrpc import ErrorCode, RpcError
 from node.web.language import Language, choose
 from node.web.rendering import render, static_files
 from node.web.upload import Fault, Upload, UploadFault, read_upload
-from node.web.view import Answer, PageView
+from node.web.view import PageView
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,6 +43,19 @@ SECURITY_HEADERS: Final = {
 RETRY_AFTER_SECONDS: Final = 5
 QUIET_MS: Final = 3 * 60_000
 """Three heartbeats: a network without a block for so long is said to be quiet."""
+
+FAMILIAR_CLAIMS: Final[tuple[str, ...]] = (
+    "/title",
+    "/name",
+    "/awarded_on",
+    "/grade",
+    "/student_number",
+    "/email",
+    "/evidence_url",
+)
+"""In the order in which people look for them."""
+RENDITIONS: Final = "/rendition/"
+"""Hashes of files: nothing to read for people."""
 
 _FAULT_STATUS: Final = {
     Fault.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -79,13 +96,13 @@ async def _verify_form(request: web.Request) -> web.Response:
 
 async def _verify(request: web.Request) -> web.Response:
     """Verify what the form brings; a fault brings the form back with a sentence."""
-    uploads = request.app[_UPLOADS]
+    view, uploads = request.app[_VIEW], request.app[_UPLOADS]
     if uploads.locked():
         return _error(request, HTTPStatus.SERVICE_UNAVAILABLE)
     async with uploads:
         try:
             upload = await _in_time(request)
-            answer = await _answer(request.app[_VIEW], upload)
+            answer = await view.verify_bundle(upload.bundle, is_file=upload.file_name is not None)
         except UploadFault as fault:
             status = _FAULT_STATUS.get(fault.fault, HTTPStatus.BAD_REQUEST)
             return _page(request, "verify.html", status, fault=fault)
@@ -93,8 +110,44 @@ async def _verify(request: web.Request) -> web.Response:
             if error.code is not ErrorCode.LIMIT_EXCEEDED:
                 raise
             return _error(request, HTTPStatus.SERVICE_UNAVAILABLE)
-    state = request.app[_VIEW].network_state()
-    return _page(request, "result.html", answer=answer, file_name=upload.file_name, state=state)
+    return _page(
+        request,
+        "result.html",
+        answer=answer,
+        content=_content(view, answer),
+        file_name=upload.file_name,
+        state=view.network_state(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a credential says, for the reader to compare with the person."""
+
+    issuer: InstitutionId
+    issuer_names: Mapping[str, str]
+    definition: str
+    credential_id: str
+    claims: tuple[tuple[str, str], ...]
+    """Path and value of each opened claim, the familiar ones first."""
+
+
+def _content(view: PageView, answer: Answer) -> _Content | None:
+    """Return what the credential says; None where nothing vouches for it, so that a forgery looks like none."""
+    vouching = [answer.light(name) for name in (LightName.DOCUMENT, LightName.ISSUED, LightName.NETWORK)]
+    summary = answer.summary
+    if summary is None or not all(light is not None and light.ok for light in vouching):
+        return None
+    paths = [path for path in FAMILIAR_CLAIMS if path in summary.shown]
+    paths += [path for path in summary.shown if path not in FAMILIAR_CLAIMS and not path.startswith(RENDITIONS)]
+    claims = tuple((path, _plain(summary.shown[path])) for path in paths)
+    names = view.institution_names(summary.issuer)
+    return _Content(summary.issuer, names, summary.definition, summary.credential_id, claims)
+
+
+def _plain(value: Json) -> str:
+    """Return a claim's value as people read it; structures as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode("utf-8")
 
 
 async def _in_time(request: web.Request) -> Upload:
@@ -103,14 +156,6 @@ async def _in_time(request: web.Request) -> Upload:
             return await read_upload(request)
     except TimeoutError:
         raise UploadFault(Fault.TOO_SLOW) from None
-
-
-async def _answer(view: PageView, upload: Upload) -> Answer:
-    """Ask the verifier. Raises: UploadFault for what it does not take for a bundle; RpcError."""
-    try:
-        return await view.verify_bundle(upload.bundle)
-    except Rejected as rejection:
-        raise UploadFault(Fault.NOT_A_BUNDLE, str(rejection)) from None
 
 
 async def _static(request: web.Request) -> web.Response:

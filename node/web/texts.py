@@ -125,6 +125,12 @@ _TEXTS: Final[Mapping[str, _Both]] = {
         "Esto no siempre significa fraude: abajo está qué no se cumple, por qué, y qué hacer.",
         "This does not always mean fraud: below is what does not hold, why, and what to do.",
     ),
+    "result_unreadable": _Both(
+        "No se pudo leer como credencial de Pila: quizá se dañó, se editó o le falta una parte. Pida el archivo "
+        ".pila.json original.",
+        "It could not be read as a Pila credential: perhaps it was damaged, edited or cut short. Ask for the "
+        "original .pila.json file.",
+    ),
     "result_tally": _Both("{good} de {all} comprobaciones se cumplen.", "{good} of {all} checks hold."),
     "result_file": _Both("Archivo verificado: {name}", "File verified: {name}"),
     "result_text": _Both("Se verificó el contenido pegado.", "The pasted content was verified."),
@@ -133,10 +139,23 @@ _TEXTS: Final[Mapping[str, _Both]] = {
         "Verified on {time} against the network {chain} (height {height}).",
     ),
     "result_again": _Both("Verificar otra", "Verify another"),
+    "content_title": _Both("Lo que dice la credencial", "What the credential says"),
+    "content_issuer": _Both("Emitida por", "Issued by"),
+    "content_definition": _Both("Definición en el catálogo", "Definition in the catalogue"),
+    "content_id": _Both("Identificador de la credencial", "Credential id"),
+    "claim_/title": _Both("Microcredencial", "Microcredential"),
+    "claim_/name": _Both("A nombre de", "Awarded to"),
+    "claim_/given_name": _Both("Nombre", "Given name"),
+    "claim_/family_name": _Both("Apellidos", "Family name"),
+    "claim_/awarded_on": _Both("Fecha de otorgamiento", "Awarded on"),
+    "claim_/grade": _Both("Calificación", "Grade"),
+    "claim_/student_number": _Both("Matrícula", "Student number"),
+    "claim_/email": _Both("Correo", "E-mail"),
+    "claim_/evidence_url": _Both("Evidencia", "Evidence"),
     "lights_title": _Both("Comprobaciones", "Checks"),
     "light_yes": _Both("Se cumple", "Holds"),
     "light_no": _Both("No se cumple", "Does not hold"),
-    "light_none": _Both("No aplica o no se pudo saber", "Does not apply or could not be told"),
+    "light_unknown": _Both("No se pudo saber", "Could not be told"),
     "light_next": _Both("Qué hacer:", "What to do:"),
     "light_detail": _Both("Detalle técnico", "Technical detail"),
     "light_document": _Both("Documento", "Document"),
@@ -215,8 +234,7 @@ _TEXTS: Final[Mapping[str, _Both]] = {
     ),
     "fault_not_a_bundle": _Both(
         "El contenido es JSON, pero no una credencial de Pila tal como se entregó. Use el archivo .pila.json "
-        "original, sin editarlo ni "
-        "darle formato.",
+        "original, sin editarlo ni darle formato.",
         "The content is JSON, but not a Pila credential as it was handed out. Use the original .pila.json file, "
         "not edited or reformatted.",
     ),

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 from aiohttp import BodyPartReader, web
+from aiohttp.http import HttpProcessingError
 
 from node.documents.jcs import check_depth
 from node.errors import Rejected
@@ -69,8 +70,8 @@ async def read_upload(request: web.Request) -> Upload:
         raise UploadFault(Fault.TOO_LARGE)
     try:
         upload = _choose(await _fields(request))
-    # aiohttp says ValueError, RuntimeError or AssertionError of a body that is no multipart form.
-    except (ValueError, RuntimeError, AssertionError, KeyError):
+    # All that aiohttp says of a body that is no multipart form.
+    except (ValueError, RuntimeError, AssertionError, KeyError, HttpProcessingError):
         raise UploadFault(Fault.NO_FORM) from None
     check_json(upload.bundle)
     return upload

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from node.documents.answer import Answer
 from node.primitives import Hash, Height, InstitutionId, TimestampMs
 
 
@@ -57,28 +58,6 @@ class NetworkState:
     counts: Counts
 
 
-@dataclass(frozen=True, slots=True)
-class Light:
-    """The answer to one question about a credential."""
-
-    name: str
-    """document, issued, issuer, key, status, dates, components or network (DOMAIN §6)."""
-    ok: bool | None
-    """None where the question does not arise or could not be answered; the text says which."""
-    text: Mapping[str, str]
-    """One sentence by ISO 639 code, Spanish and English."""
-    detail: str
-    """For specialists; may be empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the verifier says of a bundle."""
-
-    verified: bool
-    lights: tuple[Light, ...]
-
-
 class PageView(Protocol):
     """All that the pages ask of a node."""
 
@@ -86,9 +65,14 @@ class PageView(Protocol):
         """Return the network as it is now."""
         ...
 
-    async def verify_bundle(self, bundle: bytes) -> Answer:
-        """Verify a bundle, byte for byte as it came, as `credential_verify` does.
+    def institution_names(self, institution: InstitutionId) -> Mapping[str, str]:
+        """Return the display name by ISO 639 code; empty where the chain does not know the institution."""
+        ...
 
-        Raises: Rejected for what is no bundle; RpcError(LIMIT_EXCEEDED) when there is no room or time for it.
+    async def verify_bundle(self, bundle: bytes, *, is_file: bool) -> Answer:
+        """Verify a bundle as `credential_verify` does.
+
+        `is_file`: these are a file's exact bytes; else any JSON of it, as people paste it.
+        Raises: RpcError(LIMIT_EXCEEDED) when there is no room or time for it.
         """
         ...

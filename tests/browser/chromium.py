@@ -35,7 +35,7 @@ FLAGS = (
     # Whatever the browser itself would like to reach is not there.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
-KEYS: dict[str, dict[str, Any]] = {
+KEYS: dict[str, dict[str, object]] = {
     "Tab": {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9},
     "Enter": {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"},
 }
@@ -100,7 +100,7 @@ class Browser:
             self._process.kill()
             await self._process.wait()
 
-    async def send(self, method: str, session_id: str | None = None, **params: Any) -> dict[str, Any]:
+    async def send(self, method: str, session_id: str | None = None, **params: object) -> dict[str, Any]:
         """Send one command and return its result."""
         self._last_id += 1
         answer = self._answers[self._last_id] = asyncio.get_running_loop().create_future()
@@ -171,7 +171,7 @@ class Tab:
         self.complaints: list[str] = []
         """Console errors, warnings, exceptions and refused policies."""
 
-    async def send(self, method: str, **params: Any) -> dict[str, Any]:
+    async def send(self, method: str, **params: object) -> dict[str, Any]:
         """Send one command to this page."""
         return await self._browser.send(method, self._session_id, **params)
 
@@ -203,7 +203,7 @@ class Tab:
         async with asyncio.timeout(WAIT_SECONDS):
             await self._loaded.wait()
 
-    async def evaluate(self, expression: str) -> Any:
+    async def evaluate(self, expression: str) -> Any:  # noqa: ANN401 – whatever the page answers
         """Return the value of a JavaScript expression, which the page's own policy does not bind."""
         result = await self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result

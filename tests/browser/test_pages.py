@@ -4,18 +4,20 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node.errors import Reason, Rejected
+from node.documents.answer import Answer, Light, LightName, Text
+from node.documents.jcs import JsonObject
 from node.limits import BUNDLE_BYTES_MAX
 from node.web.pages import QUIET_MS
-from node.web.view import Answer, Light
+from node.web.view import NetworkState
 from tests.browser.chromium import Browser, Tab
 from tests.browser.conftest import Site
-from tests.unit.web.page_kit import GOOD, STATE, YOUNG
+from tests.unit.web.page_kit import ANSWER, GOOD, STATE, SUMMARY, VERIFIED, YOUNG
 
 Picture = Callable[[Tab, str], Coroutine[Any, Any, None]]
 
@@ -127,11 +129,16 @@ def test_uploaded_file_comes_back_with_its_lights(
             await tab.choose_file("#file", file)
             await tab.click("button")
             await picture(tab, f"result-{width}")
-            assert site.view.asked == [BUNDLE]
-            assert await lights(tab) == {"document": "good", "status": "bad", "components": "none"}
+            assert site.view.asked == [(BUNDLE, True)]
+            assert await lights(tab) == {"document": "good", "issued": "good", "status": "bad", "network": "good"}
             assert "No verificada" in await tab.text("#verdict")
             status = await tab.text("[data-light=status]")
             assert status.startswith("! Vigencia: No se cumple Fue revocada el 3 de marzo de 2026. Qué hacer:")
+            credential = await tab.text("#credential")
+            assert credential.startswith(
+                "Lo que dice la credencial Microcredencial Pespunte A nombre de Ana Núñez Calificación 9.5 Evidencia"
+            )
+            assert "Emitida por Universidad de Guanajuato ugto.mx" in credential
             assert "Ana <b>.pila.json" in await tab.text("main")
             await assert_no_horizontal_scroll(tab)
             await assert_contrast(tab)
@@ -144,7 +151,7 @@ def test_verified_credential_is_said_in_words(
     runner: asyncio.Runner, browser: Browser, site: Site, picture: Picture, tmp_path: Path
 ) -> None:
     """A good answer says so, counts the checks, and still tells the reader to look at the person."""
-    site.view.answer = Answer(verified=True, lights=(GOOD, replace(GOOD, name="network")))
+    site.view.answer = VERIFIED
     file = tmp_path / "ana.pila.json"
     file.write_bytes(BUNDLE)
 
@@ -156,7 +163,7 @@ def test_verified_credential_is_said_in_words(
             await picture(tab, "result-verified-dark")
             verdict = await tab.text("#verdict")
             assert verdict.startswith("✓ Verified: everything that was checked holds Check also that")
-            assert verdict.endswith("2 of 2 checks hold.")
+            assert verdict.endswith("3 of 3 checks hold.")
             await assert_contrast(tab)
 
     runner.run(run())
@@ -182,7 +189,7 @@ def test_keyboard_alone_and_no_script(runner: asyncio.Runner, browser: Browser, 
             await tab.press("Tab")
             assert await tab.focused() == "button"
             await tab.press("Enter", leaves=True)
-            assert site.view.asked == [BUNDLE]
+            assert site.view.asked == [(BUNDLE, False)]
             assert await tab.text("h1") == "Resultado de la verificación"
 
     runner.run(run())
@@ -232,9 +239,13 @@ def test_unusable_file_brings_the_form_back_with_a_sentence(
     runner.run(run())
 
 
-def test_no_file_chosen_and_not_a_bundle(runner: asyncio.Runner, browser: Browser, site: Site) -> None:
-    """An empty form and JSON that the verifier does not take are answered by sentences too."""
-    site.view.answer = Rejected(Reason.BAD_DOCUMENT, "member `format` is missing")
+def test_no_file_chosen_and_not_a_bundle(
+    runner: asyncio.Runner, browser: Browser, site: Site, picture: Picture
+) -> None:
+    """An empty form brings a sentence; JSON that is no bundle brings lights that say they could not tell."""
+    broken = Text("El archivo está dañado.", "The file is damaged.")
+    lights_ = tuple(Light(name, False, broken, "malformed: not a bundle") for name in LightName)
+    site.view.answer = Answer(lights_, readable=False, summary=None)
 
     async def run() -> None:
         async with browser.tab(language="en") as tab:
@@ -244,8 +255,30 @@ def test_no_file_chosen_and_not_a_bundle(runner: asyncio.Runner, browser: Browse
             await tab.evaluate("document.querySelector('#text').focus()")
             await tab.type("\n {} \n")
             await tab.click("button")
-            assert "not a Pila credential" in await tab.text("#fault")
-            assert site.view.asked == [b"{}"]
+            await picture(tab, "unreadable")
+            assert site.view.asked == [(b"{}", False)]
+            assert "It could not be read as a Pila credential" in await tab.text("#verdict")
+            assert (await tab.text("[data-light=dates]")).startswith("! Dates: Could not be told The file is damaged.")
+            assert await tab.evaluate("document.querySelector('#credential')") is None
+
+    runner.run(run())
+
+
+def test_content_of_what_nothing_vouches_for_is_not_shown(
+    runner: asyncio.Runner, browser: Browser, site: Site, tmp_path: Path
+) -> None:
+    """A forged document does not get its name and title printed on our page."""
+    site.view.answer = replace(ANSWER, checks=(replace(GOOD, ok=False), *ANSWER.checks[1:]))
+    file = tmp_path / "a.json"
+    file.write_bytes(BUNDLE)
+
+    async def run() -> None:
+        async with browser.tab() as tab:
+            await tab.go(f"{site.address}/")
+            await tab.choose_file("#file", file)
+            await tab.click("button")
+            assert (await lights(tab))["document"] == "bad"
+            assert "Ana Núñez" not in await tab.text("main")
 
     runner.run(run())
 
@@ -276,7 +309,7 @@ def test_unknown_address_is_a_page(runner: asyncio.Runner, browser: Browser, sit
     ids=["genesis", "syncing", "quiet"],
 )
 def test_network_that_is_not_at_its_best_says_so(
-    runner: asyncio.Runner, browser: Browser, site: Site, picture: Picture, state: Any, said: str
+    runner: asyncio.Runner, browser: Browser, site: Site, picture: Picture, state: NetworkState, said: str
 ) -> None:
     """A young, lagging or quiet network is described, not hidden."""
     site.view.state = state
@@ -348,7 +381,7 @@ def test_everything_has_a_name_for_a_screen_reader(
                 steps = await levels(tab)
                 assert steps[0] == 1
                 assert steps.count(1) == 1
-                assert all(after - before <= 1 for before, after in zip(steps, steps[1:], strict=False)), steps
+                assert all(after - before <= 1 for before, after in pairwise(steps)), steps
 
     runner.run(run())
 
@@ -359,7 +392,10 @@ def test_hostile_texts_stay_texts(runner: asyncio.Runner, browser: Browser, site
     site.view.state = replace(
         STATE, chain_id=attack, validators=(replace(STATE.validators[0], institution=attack, names={"es": attack}),)
     )
-    site.view.answer = Answer(verified=False, lights=(Light(attack, ok=False, text={"es": attack}, detail=attack),))
+    site.view.names = {"es": attack}
+    hostile = Light(LightName.DATES, False, Text(attack, attack), attack)
+    shown: JsonObject = {"/name": attack, f"/{attack}": [attack]}
+    site.view.answer = Answer((*VERIFIED.checks, hostile), True, replace(SUMMARY, issuer=attack, shown=shown))
     file = tmp_path / "a.json"
     file.write_bytes(json.dumps({"name": attack}).encode())
 
@@ -370,6 +406,7 @@ def test_hostile_texts_stay_texts(runner: asyncio.Runner, browser: Browser, site
             await tab.choose_file("#file", file)
             await tab.click("button")
             assert attack in await tab.text(".lights")
+            assert (await tab.text("#credential")).count("<script>") == 5
             assert await tab.evaluate("document.querySelectorAll('script, main img').length") == 0
             assert all(request.startswith(site.address) for request in tab.requests)
             assert tab.complaints == []

@@ -1,14 +1,15 @@
 """A node's answers made by hand, and a server that shows them: for what a real node rarely says."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from node.documents.answer import Answer, Light, LightName, Summary, Text
 from node.web.pages import add_routes
-from node.web.view import Answer, Counts, Light, NetworkState, ValidatorState
+from node.web.view import Counts, NetworkState, ValidatorState
 
 STATE = NetworkState(
     chain_id="pila-test-1",
@@ -43,15 +44,31 @@ YOUNG = replace(
 )
 """At the genesis nobody has signed anything."""
 
-GOOD = Light("document", ok=True, text={"es": "La firma es buena.", "en": "The signature is good."}, detail="eddsa")
+GOOD = Light(LightName.DOCUMENT, True, Text("La firma es buena.", "The signature is good."), "eddsa")
 REVOKED = Light(
-    "status",
-    ok=False,
-    text={"es": "Fue revocada el 3 de marzo de 2026.", "en": "It was revoked on 3 March 2026."},
-    detail="revoked: fraud, height 77",
+    LightName.STATUS,
+    False,
+    Text("Fue revocada el 3 de marzo de 2026.", "It was revoked on 3 March 2026."),
+    "revoked: fraud, height 77",
 )
-NOT_A_STACK = Light("components", ok=None, text={"es": "No es apilada.", "en": "It is not stacked."}, detail="")
-ANSWER = Answer(verified=False, lights=(GOOD, REVOKED, NOT_A_STACK))
+ISSUED = Light(LightName.ISSUED, True, Text("Quedó registrada.", "It was recorded."), "")
+NETWORK = Light(LightName.NETWORK, True, Text("La certifican 3 de 4.", "3 of 4 certify it."), "anchor")
+SUMMARY = Summary(
+    credential_id="cd" * 32,
+    issuer="ugto.mx",
+    definition="ugto.mx/pespunte/1",
+    as_of="2026-11-27T18:04:05.000Z",
+    shown={
+        "/evidence_url": "https://ugto.mx/e/1",
+        "/grade": 9.5,
+        "/name": "Ana Núñez",
+        "/own": ["a"],
+        "/rendition/ob3": "00" * 32,
+        "/title": "Pespunte",
+    },
+)
+ANSWER = Answer((GOOD, ISSUED, REVOKED, NETWORK), readable=True, summary=SUMMARY)
+VERIFIED = Answer((GOOD, ISSUED, NETWORK), readable=True, summary=SUMMARY)
 
 
 @dataclass
@@ -60,16 +77,20 @@ class TwinView:
 
     state: NetworkState = STATE
     answer: Answer | Exception = ANSWER
-    asked: list[bytes] = field(default_factory=list)
-    """The bundles that it was given."""
+    names: Mapping[str, str] = field(default_factory=lambda: {"es": "Universidad de Guanajuato"})
+    asked: list[tuple[bytes, bool]] = field(default_factory=list)
+    """The bundles that it was given, and whether each was a file."""
     gate: asyncio.Event | None = None
     """Answers wait for it."""
 
     def network_state(self) -> NetworkState:
         return self.state
 
-    async def verify_bundle(self, bundle: bytes) -> Answer:
-        self.asked.append(bundle)
+    def institution_names(self, institution: str) -> Mapping[str, str]:
+        return self.names
+
+    async def verify_bundle(self, bundle: bytes, *, is_file: bool) -> Answer:
+        self.asked.append((bundle, is_file))
         if self.gate is not None:
             await self.gate.wait()
         if isinstance(self.answer, Exception):
