@@ -213,6 +213,8 @@ VERIFICATIONS_PENDING_MAX: Final = 16
 """Bundles that wait for the verifying process."""
 VERIFICATION_MS_MAX: Final = 10_000
 """After so long a verification is ended: some hostile documents never end by themselves."""
+WORKER_MEMORY_BYTES_MAX: Final = 1024 * 1024 * 1024
+"""Address space of the verifying process."""
 BUNDLE_BYTES_MAX: Final = 4 * 1024 * 1024
 PAGE_FORM_BYTES_MAX: Final = BUNDLE_BYTES_MAX + 64 * 1024
 """A form with one bundle: its fields' names, the file's name and white space around pasted text."""
