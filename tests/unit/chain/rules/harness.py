@@ -328,16 +328,14 @@ def holder(name: str) -> Ed25519Signer:
     return Ed25519Signer(sha256(f"holder {name}".encode()))
 
 
-def make_leaf(
-    definition: str, who: Ed25519Signer, seed: str, *, origin: Origin = Origin.ISSUE, **changes: object
-) -> Leaf:
+def make_leaf(definition: str, who: Ed25519Signer, seed: str, /, **changes: object) -> Leaf:
     """Return a leaf of a definition for a holder; the seed decides salts and secrets."""
     leaf = Leaf(
         version=LEAF_VERSION,
         genesis_hash=NETWORK.genesis_hash,
         issuer=definition.partition("/")[0],
         definition=definition,
-        origin=origin,
+        origin=Origin.ISSUE,
         holder_commitment=holder_commitment(who.public_key, sha256(f"salt {seed}".encode())),
         document_commitment=sha256(f"document {seed}".encode()),
         claim_count=12,
@@ -351,6 +349,7 @@ def make_leaf(
 def issue(
     world: World,
     definition: str,
+    /,
     *holders: Ed25519Signer,
     seed: str = "",
     by: Sequence[InstitutionSigner] = (),
