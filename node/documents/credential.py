@@ -90,10 +90,7 @@ def prepare_credential(
     if not issuer.institution.did:
         raise Rejected(Reason.WRONG_STATE, f"{issuer.institution.id} has no DID on the chain")
     now_ms -= now_ms % 1000
-    valid_from_ms = parse_date(learner.awarded_on) if learner.awarded_on else now_ms
-    if valid_from_ms > now_ms:
-        raise Rejected(Reason.INVALID_VALUE, f"awarded_on {learner.awarded_on} is in the future")
-    valid_until_ms = add_months(valid_from_ms, issuer.definition.validity_months)
+    valid_from_ms, valid_until_ms = award_dates(issuer, learner, now_ms)
     award = Award(entropy(16), holder_key, valid_from_ms, valid_until_ms, entry)
     document = sign_document(
         open_badge(issuer.definition, issuer.institution, learner, award, public_url=issuer.public_url),
@@ -117,6 +114,17 @@ def prepare_credential(
         valid_until_ms=valid_until_ms,
     )
     return PreparedCredential(document, claims, leaf, holder_key, holder_salt, status_secret, entry)
+
+
+def award_dates(issuer: Issuer, learner: Learner, now_ms: TimestampMs) -> tuple[TimestampMs, TimestampMs]:
+    """Return from when until when a credential is valid, in whole seconds.
+
+    Raises: Rejected(INVALID_VALUE): an award date in the future.
+    """
+    valid_from_ms = parse_date(learner.awarded_on) if learner.awarded_on else now_ms - now_ms % 1000
+    if valid_from_ms > now_ms:
+        raise Rejected(Reason.INVALID_VALUE, f"awarded_on {learner.awarded_on} is in the future")
+    return valid_from_ms, add_months(valid_from_ms, issuer.definition.validity_months)
 
 
 def document_digest(document: JsonObject) -> str:
