@@ -45,7 +45,7 @@ class NewKey(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
 
 class KeyAdd(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """`key.add`: one more key; good from the block after this one's height on, and in it."""
+    """`key.add`: one more key, good from this block on."""
 
     institution: InstitutionId
     """The signer."""

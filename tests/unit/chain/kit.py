@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
+import pytest
 
 from node import codec
 from node.chain.answers import Committed
@@ -28,6 +29,7 @@ from node.chain.transaction import Transaction, make_transaction
 from node.chain.validator_set import Validator, ValidatorSet
 from node.crypto.hashing import sha256
 from node.crypto.signing import Algorithm, Signer, key_id, signer_from_seed
+from node.errors import Reason, Rejected
 from node.limits import TRANSACTION_VALIDITY_HEIGHTS_MAX
 from node.primitives import Hash, Height, InstitutionId, KeyId, Signature, TimestampMs
 from node.state.kv import KeyValueStore, MemoryStore
@@ -250,6 +252,16 @@ class TestChain:
         committed = self.commit()
         assert [parsed.id for parsed in committed.transactions] == [tx_id]
         return committed
+
+    def refusal(
+        self, kind: str, payload: msgspec.Struct, *, signer: InstitutionId, by: Sequence[Key] | None = None
+    ) -> tuple[Reason, str]:
+        """Submit what must be refused; return reason and detail. Nothing waits afterwards that did not before."""
+        waiting = len(self.ledger.mempool)
+        with pytest.raises(Rejected) as refused:
+            self.submit(kind, payload, signer=signer, by=by)
+        assert len(self.ledger.mempool) == waiting
+        return refused.value.reason, refused.value.detail
 
     def skip_to(self, height: Height) -> None:
         """Commit empty blocks until the head has a height."""
