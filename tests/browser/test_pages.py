@@ -53,9 +53,12 @@ CONTRASTS = """
 
 
 async def assert_no_horizontal_scroll(tab: Tab) -> None:
-    """Nothing reaches beyond the window."""
+    """Nothing reaches beyond the window, nor any text beyond its box."""
     widths = await tab.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
     assert widths[0] <= widths[1], widths
+    wide = "[...document.querySelectorAll('main :not(.hidden)')].filter(e => e.scrollWidth > e.clientWidth + 1"
+    wide += " && getComputedStyle(e).display !== 'inline').map(e => e.outerHTML)"
+    assert await tab.evaluate(wide) == []
 
 
 async def assert_contrast(tab: Tab) -> None:

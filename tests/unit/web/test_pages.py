@@ -118,7 +118,7 @@ def test_file_counts_where_both_are_given() -> None:
     view = TwinView()
     page = post(view, form(BUNDLE, "{}", "<ana>.pila.json"))
     assert view.asked == [(BUNDLE, True)]
-    assert "Archivo verificado: &lt;ana&gt;.pila.json" in page.text
+    assert "Archivo comprobado: &lt;ana&gt;.pila.json" in page.text
 
 
 @pytest.mark.parametrize(
