@@ -201,7 +201,7 @@ def test_application_at_the_edge_of_each_bound_is_admitted(chain: TestChain) -> 
     chain.do("institution.apply", payload, signer=NEW, by=application_signers())
 
 
-@pytest.mark.parametrize(("missing", "purpose"), [(0, "transaction"), (2, "recovery")])
+@pytest.mark.parametrize("missing,purpose", [(0, "transaction"), (2, "recovery")])
 def test_application_without_a_needed_key_is_refused(chain: TestChain, missing: int, purpose: str) -> None:
     """Nobody may come onto the chain who could not sign or not recover."""
     own = tuple(key for index, key in enumerate(NEW_KEYS) if index != missing)
