@@ -142,8 +142,8 @@ class Environment(Protocol):
         """Hand a parcel to the transport."""
         ...
 
-    def broadcast(self, receivers: Sequence[InstitutionId], payload: bytes) -> None:
-        """Hand one parcel to the transport for many."""
+    def broadcast(self, receivers: Sequence[InstitutionId] | None, payload: bytes) -> None:
+        """Hand one parcel to the transport for many; None: for every peer, read-only ones too."""
         ...
 
     def request_sync(self, target_height: Height, peers: Sequence[InstitutionId]) -> None:
@@ -429,8 +429,11 @@ class Replica:
         self.counters.missed_proposals[context.institution(missed)] += 1
 
     def _broadcast(self, message: Message) -> None:
-        members = self._core.state.context.validators.members
-        receivers = [m.institution for m in members if m.institution != self._institution]
+        """Send to every validator; a Status also to those who only follow, so that they know of new heights."""
+        receivers: list[InstitutionId] | None = None
+        if not isinstance(message, Status):
+            members = self._core.state.context.validators.members
+            receivers = [m.institution for m in members if m.institution != self._institution]
         self._environment.broadcast(receivers, encode_message(message))
 
     def _send(self, receiver: InstitutionId, message: Message) -> None:

@@ -6,8 +6,9 @@ turn ends at one that has it.
 
 from collections.abc import Iterator
 
+from node.chain.block import Block
 from node.chain.certificate import Certificate
-from node.consensus.effects import Effect, LoadBlock, Send, SetTimer
+from node.consensus.effects import Effect, LoadBlock, Send, SetTimer, ValidateBlock
 from node.consensus.height import Fetch, HeightState
 from node.consensus.inputs import Timer, TimerKind
 from node.consensus.messages import BlockRequest
@@ -43,6 +44,12 @@ def ask_next(state: HeightState) -> Iterator[Effect]:
     if state.fetches:
         timer = Timer(TimerKind.FETCH, context.height, 0)
         yield SetTimer(timer, BLOCK_FETCH_INTERVAL_MS)
+
+
+def validate(state: HeightState, block_hash: Hash, block: Block) -> Iterator[Effect]:
+    """Have a body judged by the ledger."""
+    state.validating.add(block_hash)
+    yield ValidateBlock(block)
 
 
 def is_wanted(state: HeightState, block_hash: Hash, sender: str) -> bool:

@@ -28,7 +28,6 @@ from node.consensus.effects import (
     SetTimer,
     SignAndBroadcast,
     SignAndSend,
-    ValidateBlock,
 )
 from node.consensus.height import HeightContext, HeightState
 from node.consensus.inputs import (
@@ -183,8 +182,9 @@ class Core:
         if state.decision is None:
             return
         block = state.blocks.get(state.decision.block_hash)
-        if block is None:  # [D2]
-            yield from body.want(state, state.decision)
+        if block is None:
+            if state.decision.block_hash not in state.validating:
+                yield from body.want(state, state.decision)  # [D2]
             return
         state.step = Step.DECIDED
         if state.accepted_hash == state.decision.block_hash and state.accepted_at_ms:
@@ -367,12 +367,11 @@ class Core:
         if sender != self._options.institution:
             self._judged[sender] += 1
         check_proposal(self._verifier, state.context, message, now_ms)
-        state.active = True
         if head.block_hash in state.blocks:
             yield from self._accept(now_ms, message)
         else:
             state.judging.append(message)
-            yield ValidateBlock(message.block)
+            yield from body.validate(state, head.block_hash, message.block)
 
     def _accept(self, now_ms: int, message: AnyProposal) -> Iterator[Effect]:
         """[C1] Body and vote durable, then Prepare. A NewView may carry us up to its view. [A7]"""
@@ -380,7 +379,7 @@ class Core:
         assert state.me is not None
         if head.view > state.view:
             view_change.enter(state, head.view)
-        state.step = Step.PREPARING
+        state.step, state.active = Step.PREPARING, True
         state.accepted_hash, state.accepted = head.block_hash, message
         state.accepted_at_ms = now_ms
         if head.view > 0:
@@ -441,8 +440,9 @@ class Core:
         state = self.state
         if state.is_decided or block.header.height != state.context.height:
             return
-        if body.is_wanted(state, block.hash(), sender):
-            yield ValidateBlock(block)
+        block_hash = block.hash()
+        if body.is_wanted(state, block_hash, sender):
+            yield from body.validate(state, block_hash, block)
 
     def _on_decided(self, sender: InstitutionId, message: Decided) -> Iterator[Effect]:
         """[D3] A certificate decides as well as the votes it is made of."""
@@ -461,7 +461,7 @@ class Core:
         if self._judged[sender] >= PROPOSALS_JUDGED_PER_PEER_MAX:
             return
         self._judged[sender] += 1
-        yield ValidateBlock(message.block)
+        yield from body.validate(state, block_hash, message.block)
 
     def _on_status(self, now_ms: int, sender: InstitutionId, message: Status) -> Iterator[Effect]:
         state = self.state
@@ -514,6 +514,7 @@ class Core:
         if block.header.height != state.context.height:
             return
         block_hash = block.hash()
+        state.validating.discard(block_hash)
         waiting = [message for message in state.judging if message.head.block_hash == block_hash]
         if not valid:
             state.judging = [message for message in state.judging if message.block is not block]

@@ -74,6 +74,8 @@ class HeightState:
     """Bodies that the journal holds."""
     judging: list[AnyProposal] = field(default_factory=list)
     """Genuine proposals whose block is being validated."""
+    validating: set[Hash] = field(default_factory=set)
+    """Blocks that the ledger is judging."""
     building: bool = False
     """BuildBlock is under way, or had nothing to include."""
     proposed: View | None = None

@@ -67,7 +67,9 @@ class Verifier:
         expected = (phase, context.epoch, context.height)
         found = (certificate.phase, certificate.epoch, certificate.height)
         if found != expected:
-            raise Rejected(Reason.BAD_CERTIFICATE, f"(phase, epoch, height) is {found} instead of {_plain(expected)}")
+            raise Rejected(
+                Reason.BAD_CERTIFICATE, f"(phase, epoch, height) is {_plain(found)} instead of {_plain(expected)}"
+            )
         certificate.check(context.network, context.validators, self.is_genuine)
 
 
@@ -213,5 +215,5 @@ def _check_claim(head: ViewChangeHead) -> None:
         )
 
 
-def _plain(expected: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(int(part) for part in expected)
+def _plain(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(number) for number in numbers)

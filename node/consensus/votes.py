@@ -61,7 +61,7 @@ class VoteBook:
         assert len(tally) >= self._validators.quorum
         return Certificate(
             algorithm=Algorithm.ED25519,
-            phase=phase,
+            phase=int(phase),
             epoch=self._epoch,
             height=self._height,
             view=view,

@@ -1,0 +1,124 @@
+"""A second opinion on every proposal and view change: the predicates of QBFT's formal specification.
+
+Re-expressed from its definitions (isProposalJustification, highestPrepared, validRoundChange, quorum), with
+a round change written as our ViewChange head. Shares no code with `node.consensus.verification`.
+"""
+
+from dataclasses import dataclass
+
+from node import codec
+from node.chain.block import Block
+from node.chain.certificate import Certificate, Network
+from node.chain.validator_set import ValidatorSet
+from node.consensus.messages import NewView, Proposal, ViewChange, ViewChangeHead
+from node.crypto.hashing import Tag, tagged
+from tests.simulation.parts import KeyRing
+
+
+def quorum_size(n: int) -> int:
+    """The least q for which any two sets of q out of n share more than f, f the largest with 3f < n."""
+    f = max(k for k in range(n) if 3 * k < n)
+    return next(q for q in range(1, n + 1) if 2 * q - n > f)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Judges for one network with a fixed set."""
+
+    network: Network
+    validators: ValidatorSet
+    ring: KeyRing
+    order: tuple[int, ...]
+    """Validator indexes in order of proposing."""
+
+    def proposer(self, height: int, view: int) -> int:
+        return self.order[(height + view) % len(self.order)]
+
+    def judge_proposal(self, message: Proposal | NewView) -> str | None:
+        """Return what is wrong with an accepted proposal, or None. (isProposalJustification)"""
+        head, block = message.head, message.block
+        if head.validator != self.proposer(head.height, head.view):
+            return "not signed by the proposer"
+        if block.hash() != head.block_hash or block.header.height != head.height:
+            return "block is not the signed one"
+        if isinstance(message, Proposal):
+            return None if head.view == 0 and self._made_by(block, head.validator) else "bad first proposal"
+        if head.view == 0:
+            return "NewView of view 0"
+        return self._judge_round_changes(message)
+
+    def _judge_round_changes(self, message: NewView) -> str | None:
+        head = message.head
+        round_changes = message.view_changes
+        signers = {change.validator for change in round_changes}
+        if len(signers) != len(round_changes) or len(signers) < quorum_size(len(self.validators)):
+            return "no quorum of round changes"
+        if not all(self._valid_round_change(change, head.height, head.view) for change in round_changes):
+            return "a round change is invalid"
+        prepared = [
+            (change.prepared_view, change.prepared_hash) for change in round_changes if change.prepared_view is not None
+        ]
+        if not prepared:
+            return None if self._made_by(message.block, head.validator) else "fresh block of another proposer"
+        highest = max(view for view, _ in prepared)
+        if (highest, head.block_hash) not in prepared:
+            return "block is not the highest prepared one"
+        if not self.is_prepared(message.certificate, head.height, highest, head.block_hash):
+            return "highest prepared block without a quorum of prepares"
+        earlier = {self.proposer(head.height, view) for view in range(min(head.view, len(self.validators)))}
+        if not any(self._made_by(message.block, index) for index in earlier):
+            return "re-proposal made by no earlier proposer"
+        return None
+
+    def judge_view_change(self, message: ViewChange) -> str | None:
+        """Return what is wrong with a view change of an honest validator, or None. (validRoundChange)"""
+        head = message.head
+        if not self._valid_round_change(head, head.height, head.view):
+            return "head is invalid"
+        if head.prepared_view is None:
+            return None if message.certificate is None else "certificate without claim"
+        if head.prepared_hash is None:
+            return "claim without block"
+        if not self.is_prepared(message.certificate, head.height, head.prepared_view, head.prepared_hash):
+            return "claim without a quorum of prepares"
+        return None
+
+    def is_prepared(self, certificate: Certificate | None, height: int, view: int, block_hash: bytes) -> bool:
+        """Tell whether a certificate holds a quorum of distinct members' prepares for just this."""
+        if certificate is None:
+            return False
+        return (certificate.phase, certificate.height, certificate.view, certificate.block_hash) == (
+            1,
+            height,
+            view,
+            block_hash,
+        ) and self.counts(certificate, Tag.PREPARE)
+
+    def counts(self, certificate: Certificate, tag: Tag) -> bool:
+        """Count the distinct members whose signature in the certificate is genuine, the slow way."""
+        place = (certificate.epoch, certificate.height, certificate.view, certificate.block_hash)
+        digest = self._digest(tag, *place)
+        good = {
+            vote.validator
+            for vote in certificate.signatures
+            if vote.validator < len(self.validators)
+            and self.ring.verify(self.validators.members[vote.validator].public_key, digest, vote.signature)
+        }
+        return len(good) >= quorum_size(len(self.validators)) and len(good) == len(certificate.signatures)
+
+    def _valid_round_change(self, head: ViewChangeHead, height: int, view: int) -> bool:
+        claim = (head.prepared_view, head.prepared_hash)
+        digest = self._digest(Tag.VIEW_CHANGE, head.epoch, head.height, head.view, *claim)
+        key = self.validators.members[head.validator].public_key
+        return (
+            (head.height, head.view) == (height, view)
+            and view > 0
+            and (head.prepared_view is None or head.prepared_view < view)
+            and self.ring.verify(key, digest, head.signature)
+        )
+
+    def _made_by(self, block: Block, index: int) -> bool:
+        return block.header.proposer == self.validators.members[index].institution
+
+    def _digest(self, tag: Tag, *fields: object) -> bytes:
+        return tagged(tag, codec.encode((self.network.chain_id, self.network.genesis_hash, *fields)))

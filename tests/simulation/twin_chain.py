@@ -1,0 +1,202 @@
+"""A small deterministic chain behind the replica's `Chain`: real blocks and certificates, a dict for a state.
+
+A transaction is any non-empty byte string; it may be included once. The state maps each to the height
+that included it, and the state root is a hash over that map in order of inclusion, so two chains with
+the same root executed the same transactions in the same order.
+"""
+
+from collections.abc import Callable, Sequence
+
+from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, evidence_root, transactions_root
+from node.chain.certificate import Certificate, Network, VerifyDigest
+from node.chain.validator_set import ValidatorSet
+from node.crypto.hashing import Tag, sha256, tagged
+from node.crypto.merkle import EMPTY_ROOT
+from node.errors import Reason, Rejected
+from node.primitives import NO_HASH, Hash
+
+BLOCK_TRANSACTIONS = 8
+CHAIN_ID = "simulation.pila"
+
+
+def genesis_header(validators: ValidatorSet, timestamp_ms: int) -> Header:
+    """Return header 0 of a chain in which these validators vote for ever."""
+    return Header(
+        version=PROTOCOL_VERSION,
+        chain_id=CHAIN_ID,
+        epoch=0,
+        height=0,
+        parent_hash=tagged(Tag.GENESIS, validators.hash),
+        timestamp_ms=timestamp_ms,
+        transactions_root=EMPTY_ROOT,
+        evidence_root=EMPTY_ROOT,
+        state_root=sha256(b"genesis"),
+        receipts_root=EMPTY_ROOT,
+        validators_hash=validators.hash,
+        next_validators_hash=validators.hash,
+        parent_certificate_hash=NO_HASH,
+        proposer=None,
+    )
+
+
+class Archive:
+    """What is on disk: blocks with certificates; `before_write` and `after_write` may crash the node."""
+
+    def __init__(self) -> None:
+        self.blocks: list[tuple[Block, Certificate]] = []
+        self.before_write: Callable[[], None] = lambda: None
+        self.after_write: Callable[[], None] = lambda: None
+
+    def append(self, block: Block, certificate: Certificate) -> None:
+        """Write a block durably."""
+        self.before_write()
+        self.blocks.append((block, certificate))
+        self.after_write()
+
+
+class TwinChain:
+    """One node's ledger; made anew from its archive after every crash."""
+
+    def __init__(
+        self, genesis: Header, validators: ValidatorSet, archive: Archive, verify_digest: VerifyDigest
+    ) -> None:
+        self.network = Network(CHAIN_ID, genesis.hash())
+        self.archive = archive
+        self.state: dict[bytes, int] = {}
+        self.state_root = genesis.state_root
+        self.mempool: dict[bytes, None] = {}
+        self._genesis = genesis
+        self._validators = validators
+        self._verify_digest = verify_digest
+        self._valid: dict[Hash, Hash] = {}
+        """State root after each block validated on the present head."""
+        for block, _ in archive.blocks:
+            self._apply(block)
+
+    @property
+    def head(self) -> Header:
+        return self.archive.blocks[-1][0].header if self.archive.blocks else self._genesis
+
+    @property
+    def epoch(self) -> int:
+        return 0
+
+    @property
+    def head_certificate(self) -> Certificate | None:
+        return self.archive.blocks[-1][1] if self.archive.blocks else None
+
+    def validators_at(self, height: int) -> ValidatorSet:
+        assert height <= self.head.height + 1
+        return self._validators
+
+    def has_pending(self) -> bool:
+        return bool(self.mempool)
+
+    def submit(self, transaction: bytes) -> bool:
+        """Take a transaction into the mempool; False when it is known."""
+        if transaction in self.mempool or transaction in self.state:
+            return False
+        self.mempool[transaction] = None
+        return True
+
+    def build_block(self, *, proposer: str, timestamp_ms: int) -> Block:
+        transactions = tuple(list(self.mempool)[:BLOCK_TRANSACTIONS])
+        return self.block_of(transactions, proposer=proposer, timestamp_ms=timestamp_ms)
+
+    def block_of(self, transactions: Sequence[bytes], *, proposer: str, timestamp_ms: int) -> Block:
+        """Return the block of these transactions on the head."""
+        head = self.head
+        height = head.height + 1
+        root = self._root_after(transactions, height)
+        parent_certificate = self.head_certificate
+        header = Header(
+            version=PROTOCOL_VERSION,
+            chain_id=CHAIN_ID,
+            epoch=0,
+            height=height,
+            parent_hash=head.hash(),
+            timestamp_ms=timestamp_ms,
+            transactions_root=_transactions_root(transactions),
+            evidence_root=EMPTY_ROOT,
+            state_root=root,
+            receipts_root=EMPTY_ROOT,
+            validators_hash=self._validators.hash,
+            next_validators_hash=self._validators.hash,
+            parent_certificate_hash=certificate_hash(parent_certificate),
+            proposer=proposer,
+        )
+        block = Block(header, tuple(transactions), (), parent_certificate)
+        self._valid[block.hash()] = root
+        return block
+
+    def validate_block(self, block: Block) -> None:
+        """Refuse whatever this chain would not have built at this height."""
+        header, head = block.header, self.head
+        block_hash = block.hash()
+        if header.transactions_root != _transactions_root(block.transactions):
+            raise Rejected(Reason.WRONG_ROOT, "transactions root")
+        if header.evidence_root != evidence_root(block.evidence):
+            raise Rejected(Reason.WRONG_ROOT, "evidence root")
+        if header.parent_certificate_hash != certificate_hash(block.parent_certificate):
+            raise Rejected(Reason.BAD_CERTIFICATE, "parent certificate")
+        if block_hash in self._valid:
+            return
+        if (header.height, header.parent_hash) != (head.height + 1, head.hash()):
+            raise Rejected(Reason.WRONG_PARENT, f"height {header.height} on {head.height}")
+        if header.timestamp_ms <= head.timestamp_ms:
+            raise Rejected(Reason.BAD_TIMESTAMP, f"{header.timestamp_ms} after {head.timestamp_ms}")
+        if (header.version, header.chain_id, header.epoch) != (PROTOCOL_VERSION, CHAIN_ID, 0):
+            raise Rejected(Reason.WRONG_CHAIN, header.chain_id)
+        if {header.validators_hash, header.next_validators_hash} != {self._validators.hash}:
+            raise Rejected(Reason.WRONG_ROOT, "validators hash")
+        self._check_parent_certificate(block)
+        if any(not transaction or transaction in self.state for transaction in block.transactions) or len(
+            set(block.transactions)
+        ) != len(block.transactions):
+            raise Rejected(Reason.DUPLICATE, "a transaction is empty or repeated")
+        root = self._root_after(block.transactions, header.height)
+        if header.state_root != root:
+            raise Rejected(Reason.WRONG_ROOT, "state root")
+        self._valid[block_hash] = root
+
+    def commit_block(self, block: Block, certificate: Certificate) -> None:
+        self.validate_block(block)
+        self.archive.append(block, certificate)
+        self._apply(block)
+
+    def block_at(self, height: int) -> tuple[Block, Certificate] | None:
+        return self.archive.blocks[height - 1] if 0 < height <= len(self.archive.blocks) else None
+
+    def _check_parent_certificate(self, block: Block) -> None:
+        certificate = block.parent_certificate
+        if block.header.height == 1:
+            if certificate is not None:
+                raise Rejected(Reason.BAD_CERTIFICATE, "block 1 has no parent certificate")
+            return
+        place = (2, 0, self.head.height, self.head.hash())
+        if certificate is None or place != (
+            certificate.phase,
+            certificate.epoch,
+            certificate.height,
+            certificate.block_hash,
+        ):
+            raise Rejected(Reason.BAD_CERTIFICATE, "parent certificate is for something else")
+        certificate.check(self.network, self._validators, self._verify_digest)
+
+    def _root_after(self, transactions: Sequence[bytes], height: int) -> Hash:
+        root = self.state_root
+        for transaction in transactions:
+            root = sha256(root + sha256(transaction) + height.to_bytes(8, "big"))
+        return root
+
+    def _apply(self, block: Block) -> None:
+        height = block.header.height
+        self.state_root = self._root_after(block.transactions, height)
+        for transaction in block.transactions:
+            self.state[transaction] = height
+            self.mempool.pop(transaction, None)
+        self._valid = {}
+
+
+def _transactions_root(transactions: Sequence[bytes]) -> Hash:
+    return transactions_root([(sha256(transaction), transaction) for transaction in transactions])
