@@ -55,7 +55,7 @@ def test_absent_key_is_none_and_empty_value_is_not(store: KeyValueStore) -> None
 
 
 @pytest.mark.parametrize(
-    ("range_of", "expected"),
+    "range_of, expected",
     [
         ({}, [b"a", b"a\xff", b"a\xffz", b"b", b"ba", b"\xff", b"\xff\xff"]),
         ({"prefix": b"a"}, [b"a", b"a\xff", b"a\xffz"]),
@@ -107,7 +107,7 @@ def test_copy_is_independent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "end"),
+    "prefix, end",
     [(b"a", b"b"), (b"a\xff", b"b"), (b"a\xfe", b"a\xff"), (b"\xff\xff", None), (b"", None)],
 )
 def test_prefix_end_is_the_least_key_above(prefix: bytes, end: bytes | None) -> None:
