@@ -51,12 +51,13 @@ def site(runner: asyncio.Runner) -> Iterator[Site]:
     app = web.Application(client_max_size=1024)
     add_routes(app, view)
     server = web.AppRunner(app, access_log=None)
-    address = runner.run(_start(server))
+    address = runner.run(start(server))
     yield Site(address, view)
     runner.run(server.cleanup())
 
 
-async def _start(server: web.AppRunner) -> str:
+async def start(server: web.AppRunner) -> str:
+    """Listen on a free port of this machine and return the address."""
     await server.setup()
     site = web.TCPSite(server, "127.0.0.1", 0)
     await site.start()
