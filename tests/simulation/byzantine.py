@@ -6,10 +6,11 @@ validators is out of its reach.
 
 from collections.abc import Sequence
 from random import Random
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
+from node.chain.block import Block
 from node.chain.certificate import Certificate, Network
 from node.consensus.messages import (
     BlockReply,
@@ -34,6 +35,7 @@ from node.wire import decode_message, encode_message
 from tests.simulation.twin_chain import TwinChain
 
 REPLAYS_KEPT = 60
+S = TypeVar("S", bound=Signed)
 
 
 class Outlet(Protocol):
@@ -241,13 +243,13 @@ class Attacker:
         head = ViewChangeHead(0, height, view, None, None, self._index, bytes(64))
         self._broadcast(self._signed(ViewChange(head, None)))
 
-    def _other_block(self):  # type: ignore[no-untyped-def]  # returns a Block of the attacker's chain
+    def _other_block(self) -> Block:
         chain = self._chain
         name = chain.validators_at(1).members[self._index].institution
         timestamp_ms = chain.head.timestamp_ms + self._random.randrange(1, 5_000)
         return chain.block_of(tuple(list(chain.mempool)[1:3]), proposer=name, timestamp_ms=timestamp_ms)
 
-    def _signed(self, message: Signed):  # type: ignore[no-untyped-def]  # the same type as it gets
+    def _signed(self, message: S) -> S:
         digest = signing_digest(self._chain.network, signed_part(message))
         return with_signature(message, self._key.sign(digest))
 

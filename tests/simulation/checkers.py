@@ -55,9 +55,8 @@ class Checkers:
                 self._claim_covers_commits(validator, message)
                 self._left[place] = max(head.view, self._left.get(place, 0))
             case Prepare() | Commit():
-                if isinstance(message, Prepare) and accepted is not None:
-                    if accepted.head.view == message.view and accepted.head.height == message.height:
-                        self._judge(self.oracle.judge_proposal(accepted), accepted)
+                if isinstance(message, Prepare) and accepted is not None and _is_for(message, accepted):
+                    self._judge(self.oracle.judge_proposal(accepted), accepted)
                 if isinstance(message, Commit):
                     earlier = self._prepared.get(place, (-1, b""))
                     self._prepared[place] = max(earlier, (message.view, message.block_hash))
@@ -120,3 +119,8 @@ class Checkers:
     def _judge(fault: str | None, message: object) -> None:
         if fault is not None:
             raise Violation(f"oracle: {fault}: {type(message).__name__}")
+
+
+def _is_for(vote: Prepare, proposal: Proposal | NewView) -> bool:
+    """Tell whether a Prepare answers this proposal; a repeated one may come later."""
+    return (vote.height, vote.view) == (proposal.head.height, proposal.head.view)

@@ -74,13 +74,8 @@ def draw(seed: int, *, sizes: tuple[int, ...] = SIZES) -> Plan:
     for _ in range(random.choice((0, 1, 1, 2, 3))):
         start = random.randrange(0, heal_ms)
         sides = random.choice((2, 2, 3))
-        partitions.append(
-            (
-                start,
-                min(heal_ms, start + random.randrange(200, 4_000)),
-                tuple(random.randrange(sides) for _ in range(n)),
-            )
-        )
+        end = min(heal_ms, start + random.randrange(200, 4_000))
+        partitions.append((start, end, tuple(random.randrange(sides) for _ in range(n))))
     calm = random.random() < 0.2
     return Plan(
         seed=seed,

@@ -1,7 +1,7 @@
 """Bugs planted on purpose, in tests only, to show that the simulator would see them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from unittest import mock
 
@@ -11,6 +11,8 @@ from node.consensus.effects import Effect, Persist
 from node.consensus.height import HeightState
 from node.primitives import View
 from node.replica import Replica
+from node.state.kv import WriteBatch
+from tests.simulation.parts import SimulatedDisk
 from tests.simulation.plan import Plan, draw
 
 
@@ -19,10 +21,10 @@ class Plant:
     """A bug, and the plans in which it can show itself."""
 
     draw: Callable[[int], Plan]
-    apply: Callable[[], contextmanager]  # type: ignore[type-arg]  # a context manager factory
+    apply: Callable[[], AbstractContextManager[object]]
 
 
-def _skip_prepared_certificate():  # type: ignore[no-untyped-def]  # a context manager
+def _skip_prepared_certificate() -> AbstractContextManager[object]:
     """A ViewChange that forgets what its signer has prepared (as sawtooth-pbft did)."""
     real = view_change.start
 
@@ -33,7 +35,7 @@ def _skip_prepared_certificate():  # type: ignore[no-untyped-def]  # a context m
     return mock.patch.object(view_change, "start", forgetful)
 
 
-def _vote_before_persist():  # type: ignore[no-untyped-def]  # a context manager
+def _vote_before_persist() -> AbstractContextManager[object]:
     """Send first, write later and without sync, in the replica and in the signer's record."""
 
     def send_first(self: Replica, effects: Sequence[Effect]) -> None:
@@ -42,12 +44,10 @@ def _vote_before_persist():  # type: ignore[no-untyped-def]  # a context manager
                 self._perform_one(effect)
         self._persist([effect.record for effect in effects if isinstance(effect, Persist)])
 
-    from tests.simulation.parts import SimulatedDisk
-
     real = SimulatedDisk.write
 
-    def unsynced(self: SimulatedDisk, batch: object, *, sync: bool) -> None:
-        real(self, batch, sync=False)  # type: ignore[arg-type]  # passed through
+    def unsynced(self: SimulatedDisk, batch: WriteBatch, *, sync: bool) -> None:
+        real(self, batch, sync=False)
 
     @contextmanager
     def both() -> Iterator[None]:
@@ -57,7 +57,7 @@ def _vote_before_persist():  # type: ignore[no-untyped-def]  # a context manager
     return both()
 
 
-def _quorum_2f_plus_1():  # type: ignore[no-untyped-def]  # a context manager
+def _quorum_2f_plus_1() -> AbstractContextManager[object]:
     """The quorum that is right only when n = 3f + 1: with six validators two quorums need not meet."""
     return mock.patch.object(validator_set, "quorum", lambda n: 2 * validator_set.max_faulty(n) + 1)
 

@@ -276,9 +276,8 @@ class World:
                 return
             if not self.are_connected(node.index, peer.index):
                 return
-            for height in range(
-                node.chain.head.height + 1, min(target_height, node.chain.head.height + SYNC_BLOCKS) + 1
-            ):
+            first = node.chain.head.height + 1
+            for height in range(first, min(target_height + 1, first + SYNC_BLOCKS)):
                 found = peer.chain.block_at(height)
                 if found is None:
                     break
@@ -315,9 +314,9 @@ class World:
     def on_write(self, node: Node) -> None:
         """Before and after every durable write: perhaps the power goes."""
         node.writes += 1
-        if self.time_ms < self.plan.heal_ms and not node.is_liar and node.incarnation > 0:
-            if self.random.randrange(2_000) < self.plan.crash_per_mille:
-                raise SimulatedCrash
+        may_crash = self.time_ms < self.plan.heal_ms and not node.is_liar and node.incarnation > 0
+        if may_crash and self.random.randrange(2_000) < self.plan.crash_per_mille:
+            raise SimulatedCrash
 
     def crash(self, node: Node) -> None:
         """Stop a node now and start it again after a while."""

@@ -1,6 +1,7 @@
 """One test for each labelled line of node/consensus/README.md."""
 
 from dataclasses import replace
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -34,12 +35,11 @@ from node.consensus.messages import (
     Prepared,
     PromisedProposal,
     Proposal,
-    ProposalHead,
+    Signed,
     SignsFrom,
     Status,
     Step,
     ViewChange,
-    ViewChangeHead,
     with_signature,
 )
 from node.errors import Reason
@@ -51,8 +51,10 @@ from node.limits import (
 )
 from tests.unit.consensus.desk import NOW_MS, Desk, broadcasts, records, sends, timers
 
+S = TypeVar("S", bound=Signed)
 
-def unsigned(message):
+
+def unsigned(message: S) -> S:
     """The message as the core made it."""
     return with_signature(message, UNSIGNED)
 
@@ -1029,4 +1031,3 @@ def test_a_refusal_changes_nothing() -> None:
     desk.refused(with_signature(desk.prepare(desk.others[0], 0, b"h" * 32), UNSIGNED))
     desk.refused(with_signature(desk.view_change(desk.others[0], 1), UNSIGNED))
     assert repr(replace(desk.state)) == before
-    assert isinstance(desk.head(0, b""), ProposalHead) and ViewChangeHead is not None
