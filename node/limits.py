@@ -151,6 +151,8 @@ PEER_WRITE_BUFFER_BYTES_MAX: Final = 256 * 1024
 PEER_READ_BYTES_PER_SECOND_MAX: Final = 64 * 1024 * 1024
 PEER_READ_ITEMS_PER_SECOND_MAX: Final = 20_000
 """Noise messages and frames together, about 5 µs each: a tenth of a core for one peer."""
+BODY_BYTES_MIN: Final = 64 * 1024
+"""An answer to one replica from this size on travels behind votes."""
 HANDSHAKE_TIMEOUT_MS: Final = 10_000
 HANDSHAKES_PENDING_MAX: Final = 64
 DIALS_PENDING_MAX: Final = 16
@@ -171,11 +173,23 @@ GOSSIP_DELAY_MS: Final = 3
 """Under load transactions wait so long for company before they are sent to peers."""
 GOSSIP_BUNDLE_BYTES_MAX: Final = 1024 * 1024
 """Transactions sent together; one more may be beside them."""
-GOSSIP_INBOX_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Transactions of peers that wait to be checked."""
+GOSSIP_INBOX_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Transactions of one peer that wait to be checked."""
+GOSSIP_INBOX_TRANSACTIONS_MAX: Final = 8_192
+"""The same by number."""
 GOSSIP_SLICE_TRANSACTIONS: Final = 8
 """Checked in one turn of the event loop: about two milliseconds."""
-GOSSIP_SLICE_BYTES: Final = 256 * 1024
+GOSSIP_SLICE_MS: Final = 4
+"""A turn also ends after so long; a transaction of many signatures takes longer than others."""
+GOSSIP_RELAY_MS: Final = 400
+"""What came from a peer and is not in a block by then is announced to those who may lack it."""
+GOSSIP_ANSWER_BYTES_PER_SECOND_MAX: Final = 8 * 1024 * 1024
+"""Transactions that one peer may ask us for."""
+GOSSIP_FAULTS_MAX: Final = 1_000
+"""Points of fault that one peer may have before it is disconnected."""
+GOSSIP_FAULTS_FORGIVEN_PER_SECOND: Final = 100
+GOSSIP_INVALID_FAULT: Final = 20
+"""Points for a transaction that no honest node holds; one that the state refuses has a single point."""
 GOSSIP_IDS_MAX: Final = 1_000
 """Ids in one announcement or request."""
 GOSSIP_ANNOUNCE_MS: Final = 2_000
@@ -188,13 +202,28 @@ SYNC_BYTES_MAX: Final = 1024 * 1024
 """Bytes of an answer, unless its first block is larger."""
 SYNC_TIMEOUT_MS: Final = 5_000
 """How long a peer may take to answer a request for blocks."""
-SYNC_BACKOFF_MS: Final = 10_000
-"""How long a peer that failed us is not asked again."""
-SYNC_REQUESTS_PER_SECOND_MAX: Final = 32
-"""Requests for blocks that one peer may make."""
+SYNC_REQUESTS_MAX: Final = 2
+"""Under way at the same time, each with another peer."""
+SYNC_LATE_MAX: Final = 8
+"""Answers that one peer may owe us after we have given up waiting for them."""
+SYNC_HEDGE_MS: Final = 1_000
+"""After so long without an answer a second peer is asked for the same blocks."""
+SYNC_BACKOFF_MS: Final = 2_000
+"""How long a peer that failed us once is not asked again; doubles with each failure."""
+SYNC_BACKOFF_MAX_MS: Final = 60_000
+SYNC_SLICE_MS: Final = 5
+"""Blocks are committed for so long, at least one, before the event loop has its turn."""
+SYNC_SERVE_PAUSE_MS: Final = 10
+"""Least pause between two answers to requests for blocks."""
+SYNC_SERVE_REST: Final = 4
+"""The pause is so many times as long as making the answer took: a fifth of a core at most."""
 SYNC_PATIENCE_MS: Final = 1_500
 """How long a validator leaves it to consensus to catch up by itself."""
+SYNC_POLL_MS: Final = 10_000
+"""How often a node without vote asks for the next block though nobody said that there is one."""
 HEAD_ANNOUNCE_MS: Final = 1_000
+HEAD_REPEAT_MS: Final = 5_000
+"""The head is announced again though it did not move."""
 
 # --- RPC (this process) ---
 RPC_BODY_BYTES_MAX: Final = 1024 * 1024
@@ -207,6 +236,8 @@ RPC_WAITING_CALLS_MAX: Final = 4_096
 """Calls that wait for something, such as `tx_wait`."""
 RPC_SOCKET_CALLS_MAX: Final = 16
 """Messages of one WebSocket that are answered at the same time."""
+LOOKBACKS_PER_SECOND_MAX: Final = 4
+"""Proofs under earlier state roots, of all callers together: each may undo the changes of many blocks."""
 RPC_ADDRESSES_MAX: Final = 10_000
 """Callers whose rate is remembered."""
 VERIFICATIONS_PENDING_MAX: Final = 16

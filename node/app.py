@@ -1,0 +1,500 @@
+"""Wires the rooms of one node together, once, and owns its task group and its orderly stop.
+
+Everything of a node lives in one event loop. Consensus, gossip and sync are synchronous: what happens
+to them comes as a callback, and a callback that fails stops the node. Source: ARCHITECTURE.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from node import gossip, sync
+from node.chain.answers import Committed, Submission
+from node.chain.genesis import genesis_hash
+from node.chain.genesis_document import GenesisDocument
+from node.chain.genesis_json import parse_document
+from node.chain.ledger import Ledger
+from node.chain.records.credential import Batch
+from node.chain.records.definition import Definition
+from node.chain.records.institution import Purpose
+from node.channels import Channel
+from node.clock import monotonic_seconds, wall_ms
+from node.config import (
+    DATA_FOLDER,
+    FRESH_KEY_FILE,
+    GENESIS_FILE,
+    LOCK_FILE,
+    NODE_KEYSTORE_FILE,
+    Config,
+    load_config,
+    split_address,
+)
+from node.crypto.signing import Signer
+from node.environment import Callbacks, ReplicaEnvironment
+from node.errors import ConfigError, Reason, Rejected, StorageError
+from node.journal import Journal
+from node.keystore import Keystore
+from node.limits import LOOKBACKS_PER_SECOND_MAX
+from node.log import configure, get_logger
+from node.membership import Membership
+from node.metrics import Metrics, serve
+from node.observers import ChainObserver, ConsensusObserver, TransportObserver
+from node.p2p.network import Network
+from node.p2p.observer import PeerIdentity
+from node.p2p.peer_book import PeerAddress, PeerBook
+from node.primitives import InstitutionId
+from node.replica import Member, Replica
+from node.rpc.catalogue import Catalogue
+from node.rpc.rate import RateLimiter
+from node.rpc.server import RpcServer
+from node.rpc.services import Services
+from node.rpc.statistics import Statistics
+from node.running import RunningNode, TimedChain, Waiters
+from node.signer import LocalSigner
+from node.state import keys
+from node.state.leveldb import LevelDbStore, open_leveldb
+from node.web.network import ServicesPageView
+from node.web.pages import add_routes
+from node.workers import Worker
+
+TICK_SECONDS: Final = 0.2
+"""How often gossip and sync are given the time."""
+SLOW_TICKS: Final = 5
+"""Every so many ticks: what is due about once a second."""
+DISK_TICKS: Final = 25
+NONCE_BYTES: Final = 32
+
+
+def run(home: Path, passphrase: bytes | None = None) -> None:
+    """Run the node of a home until SIGINT or SIGTERM.
+
+    Raises: ConfigError: the home is not usable, or a node runs on it already; StorageError: the disk
+    is full or the database damaged. Both carry the sentence to show.
+    """
+    config = load_config(home)
+    configure(config.log.level)
+    with _locked(home), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_run(home, config, passphrase))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's factory where there is one: a third less CPU for a call."""
+    try:
+        import uvloop  # noqa: PLC0415 – optional: not everywhere there is one
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+@contextlib.contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Hold the home for this process; the kernel lets go of it however the process ends. Raises: ConfigError."""
+    path = home / LOCK_FILE
+    try:
+        file = path.open("a+b")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"a node runs on {home} already; stop it first, or give another --home") from None
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What a node is made from."""
+
+    folder: Path
+    config: Config
+    genesis: GenesisDocument
+    keystore: Keystore
+
+
+def _read_home(folder: Path, config: Config, passphrase: bytes | None) -> Home:
+    """Read genesis and keys. Raises: ConfigError naming the file."""
+    path = folder / GENESIS_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        genesis, claimed = parse_document(data)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    found = genesis_hash(genesis)
+    if claimed is not None and claimed != found:
+        raise ConfigError(f"{path}: genesis_hash is {claimed.hex()}, the document makes {found.hex()}")
+    keystore = Keystore.open(folder / NODE_KEYSTORE_FILE, passphrase)
+    if keystore.institution != config.node.institution:
+        raise ConfigError(
+            f"{folder / NODE_KEYSTORE_FILE} is the keystore of {keystore.institution}, "
+            f"node.institution in the configuration is {config.node.institution}"
+        )
+    return Home(folder, config, genesis, keystore)
+
+
+async def _run(folder: Path, config: Config, passphrase: bytes | None) -> None:
+    """Open the stores, run everything, and close the stores whatever happens."""
+    home = _read_home(folder, config, passphrase)
+    log = get_logger("app")
+    data = folder / DATA_FOLDER
+    cache_bytes = config.storage.cache_mebibytes * 2**20
+    with contextlib.ExitStack() as stack:
+
+        def store(name: str, size: int) -> LevelDbStore:
+            opened = open_leveldb(data / name, cache_bytes=size)
+            stack.callback(opened.close)
+            return opened
+
+        chain_store = store("chain", cache_bytes)
+        node = Node(home, chain_store, store("journal", 2**20), store("signer", 2**20))
+        log.info(
+            "started",
+            institution=config.node.institution,
+            height=node.ledger.head.height,
+            genesis=node.ledger.network.genesis_hash.hex(),
+        )
+        try:
+            await node.run()
+        finally:
+            log.info("stopped", height=node.ledger.head.height)
+
+
+class Node:
+    """All parts of one node. Made inside a running event loop, then `run` once."""
+
+    def __init__(
+        self, home: Home, chain_store: LevelDbStore, journal_store: LevelDbStore, signer_store: LevelDbStore
+    ) -> None:
+        config = home.config
+        self._home = home
+        self._config = config
+        self._log = get_logger("app")
+        self._main: asyncio.Task[None] | None = None
+        self._fatal: BaseException | None = None
+        self._is_stopping = False
+        self._is_waking = False
+        self._is_disk_low = False
+        self._rejected: Counter[Reason] = Counter()
+        """What clients sent and could not be taken."""
+        self._callbacks = Callbacks(asyncio.get_running_loop(), self.fail)
+
+        self.ledger = Ledger.open(chain_store, home.genesis)
+        self.metrics = Metrics()
+        self._waiters = Waiters()
+        self._worker = Worker()
+        self._membership = Membership(
+            self.ledger, {bytes.fromhex(reader.public_key): reader.name for reader in config.p2p.readers}
+        )
+        self._chain_observer = ChainObserver(self.metrics, self.ledger.head.timestamp_ms)
+        node_signer = home.keystore.ed25519(Purpose.NODE)
+        self._view = RunningNode(
+            ledger=self.ledger,
+            institution=config.node.institution,
+            node_key=node_signer.public_key,
+            take=self._take,
+            waiters=self._waiters,
+            worker=self._worker,
+        )
+        self._services = _services(self.ledger, self._view)
+        self._environment = ReplicaEnvironment(self._callbacks)
+        self._replica = Replica(
+            institution=config.node.institution,
+            chain=TimedChain(self.ledger, self.metrics),
+            environment=self._environment,
+            member=self._member(journal_store, signer_store),
+            observer=ConsensusObserver(self.metrics, is_verbose=config.log.level == "debug"),
+        )
+        self._network = self._make_network(node_signer)
+        self._sync = self._make_sync()
+        self._gossip = self._make_gossip()
+        self._rpc = RpcServer(
+            self._services,
+            calls_per_second=config.rpc.calls_per_second,
+            connections_max=config.rpc.connections_max,
+            observer=self.metrics,
+            on_fatal=self.fail,
+        )
+        self._view.attach(self._network, self._replica, self._sync)
+        self._environment.attach(self._network, self._replica, self._sync)
+        self.ledger.on_commit(self._on_commit)
+        self._watch(chain_store)
+
+    # --- making the parts ---
+
+    def _member(self, journal_store: LevelDbStore, signer_store: LevelDbStore) -> Member | None:
+        """Return our consensus key with its records; None for a node that only follows."""
+        if not self._config.node.validate or not self._home.keystore.signers(Purpose.CONSENSUS):
+            return None
+        signer = LocalSigner(self._home.keystore.ed25519(Purpose.CONSENSUS), self.ledger.network, signer_store)
+        journal = Journal(journal_store)
+        marker = self._home.folder / FRESH_KEY_FILE
+        if marker.exists():
+            # These keys have signed nothing yet: no need to listen first. Begun before the marker goes, so that a
+            # crash in between is harmless.
+            if not journal.is_begun and signer.last_position is None:
+                journal.begin()
+            marker.unlink()
+        return Member(signer, journal, os.urandom(NONCE_BYTES))
+
+    def _make_network(self, node_signer: Signer) -> Network:
+        config = self._config
+        peers = (peer for peer in config.p2p.peers if peer.institution != config.node.institution)
+        return Network(
+            identity=node_signer,
+            chain_id=self.ledger.network.chain_id,
+            genesis_hash=self.ledger.network.genesis_hash,
+            listen=None if config.p2p.listen is None else split_address(config.p2p.listen),
+            book=PeerBook(PeerAddress(*split_address(peer.address), peer.institution) for peer in peers),
+            authorise=self._membership.authorise,
+            on_message=self._on_message,
+            on_connect=self._on_connect,
+            on_disconnect=self._on_disconnect,
+            is_privileged=self._membership.is_validator,
+            observer=TransportObserver(self.metrics),
+        )
+
+    def _make_sync(self) -> sync.Sync:
+        return sync.Sync(
+            sync.Surroundings(
+                chain=self.ledger,
+                send=lambda peer, payload: self._network.send(peer, Channel.SYNC, payload),
+                call_later=self._callbacks.call_later,
+                now_ms=_monotonic_ms,
+                moved=self._replica.on_committed_by_sync,
+                is_validator=lambda: self._membership.is_validator(self._config.node.institution),
+                rejected=self._on_rejected_by_sync,
+            )
+        )
+
+    def _make_gossip(self) -> gossip.Gossip:
+        ledger = self.ledger
+        return gossip.Gossip(
+            gossip.Surroundings(
+                submit=ledger.submit,
+                pending=ledger.pending_transaction,
+                is_known=lambda tx_id: tx_id in ledger.mempool or ledger.find_transaction(tx_id) is not None,
+                send=lambda peer, payload: self._network.send(peer, Channel.TRANSACTIONS, payload),
+                call_later=self._callbacks.call_later,
+                now_ms=_monotonic_ms,
+                arrived=self._replica.on_transactions_pending,
+                is_behind=lambda: self._sync.is_syncing,
+            )
+        )
+
+    def _watch(self, chain_store: LevelDbStore) -> None:
+        """Let metrics read what the parts keep anyway."""
+        metrics, ledger = self.metrics, self.ledger
+        metrics.watch(
+            {
+                metrics.consensus_height: lambda: ledger.head.height + 1,
+                metrics.missing_validators: lambda: len(self._view.unreachable()),
+                metrics.state_keys: lambda: ledger.state.key_count,
+                metrics.db_bytes: chain_store.approximate_bytes,
+                metrics.mempool_transactions: lambda: len(ledger.mempool),
+                metrics.mempool_bytes: lambda: ledger.mempool.bytes,
+                metrics.head_age_seconds: lambda: (wall_ms() - ledger.head.timestamp_ms) / 1_000,
+                metrics.sync_lag_blocks: lambda: self._sync.target_height - ledger.head.height,
+            }
+        )
+
+    # --- life ---
+
+    async def run(self) -> None:
+        """Run until a signal or a failure. Raises: ConfigError, StorageError, or what was our own fault."""
+        self._main = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop, number.name)
+        try:
+            await self._run_parts()
+        except asyncio.CancelledError:
+            if not self._is_stopping:
+                raise
+        except BaseExceptionGroup as group:
+            self._fatal = self._fatal or _cause(group)
+        finally:
+            self._environment.stop()
+            await self._worker.stop()
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _run_parts(self) -> None:
+        config = self._config
+        self._replica.start()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._network.run(), name="p2p")
+            group.create_task(self._rpc.run(split_address(config.rpc.listen), self._add_pages), name="rpc")
+            if config.metrics.listen is not None:
+                address = split_address(config.metrics.listen)
+                group.create_task(serve(self.metrics, address, self._refresh_metrics), name="metrics")
+            group.create_task(self._tick(), name="tick")
+
+    def fail(self, error: BaseException) -> None:
+        """Stop the node because of an error that nobody can answer for; the first one counts."""
+        if self._fatal is None:
+            self._fatal = error
+            if not isinstance(error, StorageError | ConfigError):
+                self._log.error("failed", exc_info=error)
+        self._cancel()
+
+    def _stop(self, signal_name: str) -> None:
+        """Begin an orderly stop; a second signal changes nothing, for a stop takes bounded time."""
+        self._log.info("stopping", signal=signal_name)
+        if not self._is_stopping:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self._is_stopping = True
+        assert self._main is not None
+        self._main.cancel()
+
+    def _add_pages(self, application: web.Application) -> None:
+        add_routes(application, ServicesPageView(self._services))
+
+    async def _tick(self) -> None:
+        """Give the time to who needs it."""
+        turn = 0
+        while True:
+            self._sync.tick()
+            self._gossip.tick()
+            if turn % SLOW_TICKS == 0:
+                self._view.tick()
+                self._services.statistics.advance(self.ledger.head.height)
+            if turn % DISK_TICKS == 0:
+                self._look_at_disk()
+            turn += 1
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _look_at_disk(self) -> None:
+        """Say in time that the disk is getting full; its end is a StorageError."""
+        free_bytes = shutil.disk_usage(self._home.folder / DATA_FOLDER).free
+        self.metrics.disk_free_bytes.set(free_bytes)
+        least = self._config.storage.disk_free_mebibytes_min * 2**20
+        if free_bytes < least and not self._is_disk_low:
+            self._log.warning("disk is getting full", free_bytes=free_bytes, wanted_bytes=least)
+        self._is_disk_low = free_bytes < least
+
+    def _refresh_metrics(self) -> None:
+        """Take over totals that the parts count for themselves."""
+        metrics, counters, view = self.metrics, self._replica.counters, self._replica.view()
+        metrics.consensus_view.set(view.view)
+        metrics.consensus_step.set(view.step)
+        metrics.follow(metrics.view_changes, counters.view_changes)
+        metrics.follow(metrics.equivocations, counters.equivocations)
+        metrics.follow(metrics.votes_late, counters.votes_late)
+        for result, count in counters.proposals.items():
+            metrics.follow(metrics.proposals, count, result)
+        for institution, count in counters.missed_proposals.items():
+            metrics.follow(metrics.missed_proposals, count, institution)
+        rejected = counters.rejected + self._gossip.rejected + self._sync.rejected + self._rejected
+        for reason, count in rejected.items():
+            metrics.follow(metrics.rejected, count, reason.value)
+        peers = self._network.peers()
+        metrics.peers.set(len(peers))
+        metrics.p2p_queue.set(sum(peer.queue_frames for peer in peers))
+        metrics.peer_height.clear()
+        for peer in peers:
+            height = self._sync.claimed_height(peer.identity.institution)
+            if height is not None:
+                metrics.peer_height.labels(peer.identity.institution).set(height)
+
+    # --- what happens ---
+
+    def _take(self, data: bytes) -> Submission:
+        """Take a client's transaction: check it, keep it, tell the others, wake consensus. Raises: Rejected."""
+        try:
+            submission = self.ledger.submit(data)
+        except Rejected as rejection:
+            self._rejected[rejection.reason] += 1
+            raise
+        if submission.is_new:
+            self._gossip.submitted(submission.tx_id, data)
+            if not self._is_waking:
+                # In the next turn of the loop: calls that arrive together are proposed together.
+                self._is_waking = True
+                self._callbacks.call_later(0, self._wake)
+        return submission
+
+    def _wake(self) -> None:
+        self._is_waking = False
+        self._replica.on_transactions_pending()
+
+    def _on_message(self, peer: PeerIdentity, channel: int, payload: bytes) -> None:
+        """Hand a frame to its room. Raises: Rejected: no honest node sends such a thing, the peer is disconnected."""
+        match channel:
+            case Channel.CONSENSUS | Channel.BODIES:
+                self._replica.receive(peer.institution, payload)
+            case Channel.TRANSACTIONS:
+                self._gossip.receive(peer.institution, payload)
+            case Channel.SYNC:
+                self._sync.receive(peer.institution, payload)
+            case _:
+                raise Rejected(Reason.MALFORMED, f"channel {channel} carries nothing")
+
+    def _on_connect(self, peer: PeerIdentity) -> None:
+        self._sync.connected(peer.institution)
+        self._gossip.connected(peer.institution)
+
+    def _on_disconnect(self, peer: PeerIdentity) -> None:
+        self._sync.disconnected(peer.institution)
+        self._gossip.disconnected(peer.institution)
+
+    def _on_rejected_by_sync(self, peer: InstitutionId, rejection: Rejected) -> None:
+        self._log.info("rejected", peer=peer, reason=rejection.reason.value, detail=rejection.detail)
+
+    def _on_commit(self, committed: Committed) -> None:
+        """A block is durable: tell everybody in the house."""
+        self._gossip.committed([receipt.transaction_id for receipt in committed.receipts])
+        topics = {event.topic for event in committed.events}
+        if "catalog" in topics:
+            self._services.catalogue.changed(event.subject for event in committed.events)
+        self._services.statistics.changed(topics)
+        if "institution" in topics or committed.header.validators_hash != committed.header.next_validators_hash:
+            self._membership.refresh()
+            self._network.recheck()
+        self._chain_observer.committed(committed)
+        self._view.decided()
+        self._sync.committed()
+        self._waiters.committed(committed)
+
+
+def _services(ledger: Ledger, view: RunningNode) -> Services:
+    """Return what methods and pages answer from."""
+    catalogue = Catalogue(
+        lambda: list(ledger.definitions()),
+        lambda definition: ledger.read(keys.definition(definition), Definition),
+    )
+    statistics = Statistics(ledger, lambda plain_key: ledger.read(plain_key, Batch))
+    return Services(ledger, view, catalogue, statistics, RateLimiter(LOOKBACKS_PER_SECOND_MAX))
+
+
+def _monotonic_ms() -> int:
+    return int(monotonic_seconds() * 1_000)
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what a person should be told of several failures: the disk's or the operator's fault before ours."""
+    leaves = list(_leaves(group))
+    known = (error for error in leaves if isinstance(error, StorageError | ConfigError))
+    return next(known, leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

@@ -1,0 +1,55 @@
+"""Which node keys may connect: the chain's, those of the validators, and the readers of the configuration.
+
+Source: PROTOCOL §7.
+"""
+
+from collections.abc import Mapping
+
+from node.chain.ledger import Ledger
+from node.chain.reading import standing_step
+from node.chain.records.institution import Institution, InstitutionKey, Purpose, Standing
+from node.primitives import InstitutionId, PublicKey
+from node.state import keys
+from node.state.world_state import WorldState
+
+
+class Membership:
+    """The node keys in force, read anew when an institution changes."""
+
+    def __init__(self, ledger: Ledger, readers: Mapping[PublicKey, str]) -> None:
+        """`readers`: names of read-only peers by key."""
+        self._ledger = ledger
+        self._readers = dict(readers)
+        self._names: dict[PublicKey, str] = {}
+        self.refresh()
+
+    def authorise(self, public_key: PublicKey) -> str | None:
+        """Return whose node key this is; None for a stranger's."""
+        return self._names.get(public_key)
+
+    def is_validator(self, institution: InstitutionId) -> bool:
+        """Tell whether an institution votes on the next height: then it gets in even when all places are taken."""
+        ledger = self._ledger
+        return ledger.validators_at(ledger.head.height + 1).index_of(institution) is not None
+
+    def refresh(self) -> None:
+        """Read the chain's node keys again.
+
+        A validator's key is let in whatever became of it: consensus needs its vote until governance ends that.
+        """
+        names = dict(self._readers)
+        records = WorldState(self._ledger.state)
+        for institution_id in self._ledger.institutions():
+            institution = records.get(keys.accreditation(institution_id), Institution)
+            assert institution is not None, institution_id
+            is_validator = self.is_validator(institution_id)
+            step = standing_step(records, institution)
+            is_accredited = step is not None and step.standing is Standing.ACCREDITED
+            for key_id in institution.keys:
+                key = records.get(keys.key(institution_id, key_id), InstitutionKey)
+                if key is None or key.purpose is not Purpose.NODE:
+                    continue
+                in_force = key.retired is None and key.compromised is None
+                if (is_accredited and in_force) or is_validator:
+                    names[key.public_key] = institution_id
+        self._names = names
