@@ -207,12 +207,19 @@ def _named(problems: Sequence[BadRow]) -> str:
 
 
 def resume(desk: Desk, definition_id: CatalogueId | None = None, *, progress: Progress = no_progress) -> int:
-    """Finish what an earlier run began; return how many batches that were."""
-    waiting = desk.register.open_batches(definition_id)
+    """Finish what an earlier run of issuing began; return how many batches that were.
+
+    A stack is finished by stacking again: its consents are for one transaction only.
+    """
+    waiting = [batch for batch in desk.register.open_batches(definition_id) if not _is_stack(batch)]
     for done, batch in enumerate(waiting):
         progress("resuming", done, len(waiting))
         finish_batch(desk, batch)
     return len(waiting)
+
+
+def _is_stack(batch: RegisteredBatch) -> bool:
+    return batch.transaction is not None and decode_transaction(batch.transaction).kind != KIND
 
 
 def finish_batch(desk: Desk, batch: RegisteredBatch) -> None:

@@ -249,27 +249,34 @@ class Register:
         return [StatusListEntry(*place) for place in sorted(drawn, key=lambda place: (place[0], self._entropy(8)))]
 
     def add_batch(
-        self, definition: CatalogueId, ids: Sequence[Hash], credentials: Sequence[NewCredential]
+        self,
+        definition: CatalogueId,
+        ids: Sequence[Hash],
+        credentials: Sequence[NewCredential],
+        *,
+        transaction: bytes | None = None,
     ) -> RegisteredBatch:
         """Write a batch, all of it or nothing, synced when this returns.
 
-        `ids`: the batch's order, padding included. Raises: Rejected(ALREADY_EXISTS): one of the people
-        has this definition, or a list place is taken; StorageError.
+        `ids`: the batch's order, padding included. `transaction`: a stack's, which is made together with
+        its result; a batch that is issued gets its own when it is submitted.
+        Raises: Rejected(ALREADY_EXISTS): one of the people has this definition, or a list place is taken;
+        StorageError.
         """
         assert 0 < len(ids) <= CREDENTIALS_PER_BATCH_MAX
         assert {item.credential.credential_id() for item in credentials} <= set(ids)
         try:
             with self._writing():
                 cursor = self._db.execute(
-                    "INSERT INTO batch (definition, ids, state) VALUES (?, ?, ?)",
-                    (definition, b"".join(ids), BatchState.PREPARED.value),
+                    "INSERT INTO batch (definition, ids, transaction_bytes, state) VALUES (?, ?, ?, ?)",
+                    (definition, b"".join(ids), transaction, BatchState.PREPARED.value),
                 )
                 number = cast(int, cursor.lastrowid)
                 for item in credentials:
                     self._insert(definition, number, item)
         except sqlite3.IntegrityError as error:
             raise Rejected(Reason.ALREADY_EXISTS, f"somebody in this batch has {definition} already: {error}") from None
-        return RegisteredBatch(number, definition, tuple(ids), None, BatchState.PREPARED)
+        return RegisteredBatch(number, definition, tuple(ids), transaction, BatchState.PREPARED)
 
     def _insert(self, definition: CatalogueId, batch: int, item: NewCredential) -> None:
         credential = item.credential
