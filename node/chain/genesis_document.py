@@ -193,7 +193,7 @@ def _check_institution_keys(
         if key.purpose in (Purpose.CONSENSUS, Purpose.GOVERNANCE):
             raise ConfigError(f"{place}.purpose: {key.purpose} keys are listed apart")
         if key.purpose in ED25519_PURPOSES and key.algorithm != Algorithm.ED25519:
-            raise ConfigError(f"{place}.algorithm: a {key.purpose} key is ed25519")
+            raise ConfigError(f"{place}.algorithm: a key of purpose {key.purpose} is ed25519")
         _check_key(place, key.algorithm, key.public_key, seen)
     id_ = institution.description.id
     counts = {purpose: sum(key.purpose is purpose for key in institution.keys) for purpose in Purpose}
