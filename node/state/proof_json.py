@@ -58,7 +58,7 @@ class Exist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: HexTreeKey
     value: HexBytes
     leaf: LeafOp
-    path: Annotated[tuple[InnerOp, ...], Meta(max_length=PROOF_STEPS_MAX)]
+    path: Annotated[list[InnerOp], Meta(max_length=PROOF_STEPS_MAX)]
 
 
 class NonExist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,7 +85,7 @@ class CompactBranch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A branch: presence of a record that lies beside it."""
 
     directions: Directions
-    siblings: Annotated[tuple[HexHash, ...], Meta(max_length=PROOF_STEPS_MAX)]
+    siblings: Annotated[list[HexHash], Meta(max_length=PROOF_STEPS_MAX)]
 
 
 class CompactNeighbour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +94,7 @@ class CompactNeighbour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_hash: HexHash
     record_hash: HexHash
     directions: Directions
-    siblings: Annotated[tuple[HexHash, ...], Meta(max_length=PROOF_STEPS_MAX)]
+    siblings: Annotated[list[HexHash], Meta(max_length=PROOF_STEPS_MAX)]
 
 
 class CompactAbsence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,7 +115,7 @@ class Prefix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All records under a prefix, and the neighbours of the range."""
 
     prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN)]
-    entries: Annotated[tuple[PrefixEntry, ...], Meta(max_length=PREFIX_PROOF_ENTRIES_MAX)]
+    entries: Annotated[list[PrefixEntry], Meta(max_length=PREFIX_PROOF_ENTRIES_MAX)]
     left: CompactNeighbour | None
     right: CompactNeighbour | None
 
@@ -166,7 +166,7 @@ def absence_from_json(data: object) -> Absence:
 
 def prefix_to_json(proof: PrefixProof) -> dict[str, object]:
     """Return `{"prefix", "entries": [{"key", "value"}, …], "left", "right"}`."""
-    entries = tuple(PrefixEntry(key, value.hex()) for key, value in proof.entries)
+    entries = [PrefixEntry(key, value.hex()) for key, value in proof.entries]
     return _builtins(Prefix(proof.prefix, entries, _compact(proof.left), _compact(proof.right)))
 
 
@@ -178,10 +178,10 @@ def prefix_from_json(data: object) -> PrefixProof:
 
 
 def _exist(proof: ExistenceProof) -> Exist:
-    path = tuple(
+    path = [
         InnerOp("SHA256", "01" + sibling.hex(), "") if side == "1" else InnerOp("SHA256", "01", sibling.hex())
         for side, sibling in zip(proof.branch.directions, proof.branch.siblings, strict=True)
-    )
+    ]
     return Exist(tree_key(proof.key_hash).hex(), proof.value.hex(), _LEAF_OP, path)
 
 
@@ -221,11 +221,11 @@ def _neighbour(compact: CompactNeighbour | None) -> Neighbour | None:
     return Neighbour(bytes.fromhex(compact.key_hash), bytes.fromhex(compact.record_hash), branch)
 
 
-def _hex(hashes: tuple[Hash, ...]) -> tuple[str, ...]:
-    return tuple(item.hex() for item in hashes)
+def _hex(hashes: tuple[Hash, ...]) -> list[str]:
+    return [item.hex() for item in hashes]
 
 
-def _bytes(texts: tuple[str, ...]) -> tuple[Hash, ...]:
+def _bytes(texts: list[str]) -> tuple[Hash, ...]:
     return tuple(bytes.fromhex(text) for text in texts)
 
 
