@@ -37,6 +37,18 @@ class Text:
     en: str
 
 
+NOT_PROVEN = Text(
+    "No se puede saber: el archivo no lo demuestra.",
+    "This cannot be known: the file does not prove it.",
+)
+"""The sentence of a light whose question stays open because another light's is answered badly."""
+UNREADABLE = Text(
+    "El archivo está dañado, incompleto o no es una credencial de Pila.",
+    "The file is damaged, incomplete or no Pila credential.",
+)
+"""The sentence of every light where the file is no bundle at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Light:
     """One question answered."""
@@ -46,6 +58,11 @@ class Light:
     text: Text
     detail: str
     """For those who want to know exactly: values that disagree, ids, heights; may be empty."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the question was answered, well or badly; False: it stays open, which is not good either."""
+        return self.text not in (NOT_PROVEN, UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from node.chain.proof import (
 )
 from node.chain.records.credential import Batch, Origin
 from node.documents import chain_lights, content_light
-from node.documents.answer import Answer, Light, LightName, Summary, Text
+from node.documents.answer import NOT_PROVEN, UNREADABLE, Answer, Light, LightName, Summary, Text
 from node.documents.bundle import Bundle, read_bundle
 from node.documents.data_integrity import Canonicaliser, pinned_canonicaliser
 from node.documents.disclosure import opened
@@ -26,11 +26,6 @@ from node.errors import Reason, Rejected
 from node.limits import VERIFIER_CLOCK_BEHIND_MAX_MS
 from node.primitives import Hash, TimestampMs
 from node.state import keys
-
-_NOT_PROVEN = Text(
-    "No se puede saber: el archivo no lo demuestra.",
-    "This cannot be known: the file does not prove it.",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +101,7 @@ def _guarded(name: LightName, judge: Callable[[], Light]) -> Light:
     try:
         return judge()
     except Rejected as refusal:
-        return Light(name, False, _NOT_PROVEN, str(refusal))
+        return Light(name, False, NOT_PROVEN, str(refusal))
 
 
 def _check_chain(bundle: Bundle, genesis_hash: Hash | None) -> _Chain:
@@ -244,9 +239,5 @@ def _summary(bundle: Bundle) -> Summary:
 
 def _unreadable(refusal: Rejected) -> Answer:
     """Return the answer for what is no bundle: every light red, one sentence."""
-    text = Text(
-        "El archivo está dañado, incompleto o no es una credencial de Pila.",
-        "The file is damaged, incomplete or no Pila credential.",
-    )
     names = [name for name in LightName if name is not LightName.COMPONENTS]
-    return Answer(tuple(Light(name, False, text, str(refusal)) for name in names), readable=False, summary=None)
+    return Answer(tuple(Light(name, False, UNREADABLE, str(refusal)) for name in names), readable=False, summary=None)
