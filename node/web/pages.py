@@ -54,6 +54,8 @@ FAMILIAR_CLAIMS: Final[tuple[str, ...]] = (
     "/evidence_url",
 )
 """In the order in which people look for them."""
+NAME_PARTS: Final = frozenset({"/given_name", "/family_name"})
+"""Not shown beside the full name."""
 RENDITIONS: Final = "/rendition/"
 """Hashes of files: nothing to read for people."""
 
@@ -138,11 +140,17 @@ def _content(view: PageView, answer: Answer) -> _Content | None:
     summary = answer.summary
     if summary is None or not all(light is not None and light.ok for light in vouching):
         return None
-    paths = [path for path in FAMILIAR_CLAIMS if path in summary.shown]
-    paths += [path for path in summary.shown if path not in FAMILIAR_CLAIMS and not path.startswith(RENDITIONS)]
-    claims = tuple((path, _plain(summary.shown[path])) for path in paths)
+    shown = {path: value for path, value in summary.shown.items() if not path.startswith(RENDITIONS)}
+    if "/name" in shown:
+        shown = {path: value for path, value in shown.items() if path not in NAME_PARTS}
+    paths = sorted(shown, key=lambda path: (_rank(path), path))
+    claims = tuple((path, _plain(shown[path])) for path in paths)
     names = view.institution_names(summary.issuer)
     return _Content(summary.issuer, names, summary.definition, summary.credential_id, claims)
+
+
+def _rank(path: str) -> int:
+    return FAMILIAR_CLAIMS.index(path) if path in FAMILIAR_CLAIMS else len(FAMILIAR_CLAIMS)
 
 
 def _plain(value: Json) -> str:

@@ -131,6 +131,7 @@ _TEXTS: Final[Mapping[str, _Both]] = {
         "It could not be read as a Pila credential: perhaps it was damaged, edited or cut short. Ask for the "
         "original .pila.json file.",
     ),
+    "result_bad": _Both("No se cumple: {names}.", "Does not hold: {names}."),
     "result_tally": _Both("{good} de {all} comprobaciones se cumplen.", "{good} of {all} checks hold."),
     "result_file": _Both("Archivo comprobado: {name}", "File checked: {name}"),
     "result_text": _Both("Se comprobó el contenido pegado.", "The pasted content was checked."),
@@ -202,7 +203,6 @@ _TEXTS: Final[Mapping[str, _Both]] = {
         "It may be a good credential of another network, or a damaged proof: ask for the original file or a recent "
         "proof.",
     ),
-    "next_other": _Both("Pregunte a la institución emisora.", "Ask the issuing institution."),
     # --- what can go wrong ---
     "fault_title": _Both("No hay nada que verificar todavía", "Nothing to verify yet"),
     "fault_no_form": _Both(

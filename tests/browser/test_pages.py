@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from node.documents.answer import Answer, Light, LightName, Text
+from node.documents.answer import UNREADABLE, Answer, Light, LightName, Text
 from node.documents.jcs import JsonObject
 from node.limits import BUNDLE_BYTES_MAX
 from node.web.pages import QUIET_MS
@@ -134,7 +134,9 @@ def test_uploaded_file_comes_back_with_its_lights(
             await picture(tab, f"result-{width}")
             assert site.view.asked == [(BUNDLE, True)]
             assert await lights(tab) == {"document": "good", "issued": "good", "status": "bad", "network": "good"}
-            assert "No verificada" in await tab.text("#verdict")
+            verdict = await tab.text("#verdict")
+            assert "No verificada" in verdict
+            assert verdict.endswith("No se cumple: Vigencia. 3 de 4 comprobaciones se cumplen.")
             status = await tab.text("[data-light=status]")
             assert status.startswith("! Vigencia: No se cumple Fue revocada el 3 de marzo de 2026. Qué hacer:")
             credential = await tab.text("#credential")
@@ -246,8 +248,7 @@ def test_no_file_chosen_and_not_a_bundle(
     runner: asyncio.Runner, browser: Browser, site: Site, picture: Picture
 ) -> None:
     """An empty form brings a sentence; JSON that is no bundle brings lights that say they could not tell."""
-    broken = Text("El archivo está dañado.", "The file is damaged.")
-    lights_ = tuple(Light(name, False, broken, "malformed: not a bundle") for name in LightName)
+    lights_ = tuple(Light(name, False, UNREADABLE, "malformed: not a bundle") for name in LightName)
     site.view.answer = Answer(lights_, readable=False, summary=None)
 
     async def run() -> None:
@@ -261,7 +262,7 @@ def test_no_file_chosen_and_not_a_bundle(
             await picture(tab, "unreadable")
             assert site.view.asked == [(b"{}", False)]
             assert "It could not be read as a Pila credential" in await tab.text("#verdict")
-            assert (await tab.text("[data-light=dates]")).startswith("! Dates: Could not be told The file is damaged.")
+            assert (await tab.text("[data-light=dates]")).startswith("? Dates: Could not be told The file is damaged,")
             assert await tab.evaluate("document.querySelector('#credential')") is None
 
     runner.run(run())

@@ -90,6 +90,7 @@ def test_good_credential(
             said = await tab.text("#credential")
             assert "Microcredencial Pespunte" in said
             assert "A nombre de María José Núñez 1" in said
+            assert "Apellidos" not in said
             assert tab.complaints == []
 
     runner.run(run())
@@ -126,7 +127,7 @@ def test_tampered_credential(
             found = await verify(tab, network, tmp_path / "c.pila.json", forged)
             await picture(tab, "real-tampered")
             assert found["document"] == "bad"
-            assert "No verificada" in await tab.text("#verdict")
+            assert "No se cumple: Documento. 6 de 7 comprobaciones se cumplen." in await tab.text("#verdict")
             assert "Núñez 7" not in await tab.text("main")
 
     runner.run(run())
@@ -147,7 +148,8 @@ def test_truncated_and_foreign_credentials(
             assert "El contenido no es JSON." in await tab.text("#fault")
             found = await verify(tab, network, tmp_path / "e.pila.json", foreign)
             await picture(tab, "real-foreign")
-            assert found["network"] == "bad"
+            assert found == {**dict.fromkeys(GOOD, "open"), "network": "bad"}
+            assert "Qué hacer" not in await tab.text("[data-light=key]")
             assert "otra red" in await tab.text("[data-light=network]")
             assert await tab.evaluate("document.querySelector('#credential')") is None
 

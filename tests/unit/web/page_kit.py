@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from node.documents.answer import Answer, Light, LightName, Summary, Text
+from node.documents.answer import NOT_PROVEN, Answer, Light, LightName, Summary, Text
 from node.web.pages import add_routes
 from node.web.view import Counts, NetworkState, ValidatorState
 
@@ -53,6 +53,7 @@ REVOKED = Light(
 )
 ISSUED = Light(LightName.ISSUED, True, Text("Quedó registrada.", "It was recorded."), "")
 NETWORK = Light(LightName.NETWORK, True, Text("La certifican 3 de 4.", "3 of 4 certify it."), "anchor")
+OPEN = Light(LightName.KEY, False, NOT_PROVEN, "bad_proof: the path is too short")
 SUMMARY = Summary(
     credential_id="cd" * 32,
     issuer="ugto.mx",

@@ -9,12 +9,13 @@ import pytest
 from aiohttp import FormData, MultipartWriter, web
 from aiohttp.test_utils import TestClient
 
+from node.documents.answer import Answer, Light
 from node.limits import BUNDLE_BYTES_MAX, PAGE_FORM_BYTES_MAX, PAGE_UPLOADS_MAX
 from node.rpc.jsonrpc import ErrorCode, RpcError
 from node.web import pages
 from node.web.pages import SECURITY_HEADERS
 from node.web.rendering import static_files
-from tests.unit.web.page_kit import STATE, Page, TwinView, fetch, with_client
+from tests.unit.web.page_kit import GOOD, OPEN, REVOKED, STATE, SUMMARY, Page, TwinView, fetch, with_client
 
 BUNDLE = b'{"format":"pila-bundle/1"}'
 HTML = {"Accept": "text/html,application/xhtml+xml"}
@@ -119,6 +120,13 @@ def test_file_counts_where_both_are_given() -> None:
     page = post(view, form(BUNDLE, "{}", "<ana>.pila.json"))
     assert view.asked == [(BUNDLE, True)]
     assert "Archivo comprobado: &lt;ana&gt;.pila.json" in page.text
+
+
+@pytest.mark.parametrize("checks,advised", [((OPEN, GOOD), 1), ((OPEN, REVOKED), 1), ((OPEN, OPEN), 2)])
+def test_each_bad_answer_leads_to_advice(checks: tuple[Light, ...], advised: int) -> None:
+    """What stays open gets advice of its own only where nothing bad explains it."""
+    page = post(TwinView(answer=Answer(checks, readable=True, summary=SUMMARY)), form(BUNDLE))
+    assert page.text.count("Qué hacer:") == advised
 
 
 @pytest.mark.parametrize(
