@@ -249,7 +249,7 @@ _TEXTS: Final[Mapping[str, _Both]] = {
     # --- error pages ---
     "error_404": _Both("Esta página no existe", "This page does not exist"),
     "error_404_next": _Both(
-        "Revise la dirección. Si una credencial la trajo aquí, la credencial sigue siendo válida: verifíquela "
+        "Revise la dirección. Si una credencial lo trajo aquí, eso no le quita validez: verifíquela "
         "desde el inicio con su archivo.",
         "Check the address. If a credential brought you here, the credential is none the worse: verify it from the "
         "start page with its file.",
