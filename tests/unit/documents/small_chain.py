@@ -17,12 +17,21 @@ from node.chain.genesis_document import (
 from node.chain.ledger import Ledger
 from node.chain.proof import ChainProof, credential_proof
 from node.chain.records.common import Credits, Level, Translation
-from node.chain.records.credential import ReasonCode, StatusListEntry
+from node.chain.records.credential import Origin, ReasonCode, StatusListEntry
 from node.chain.records.definition import Alignment, DefinitionContent, Outcome, Participation, Quality
 from node.chain.records.institution import Institution, Purpose, Role
 from node.chain.records.network import CreditFramework, Governance, GovernanceKey, Parameters
+from node.chain.records.pathway import (
+    Cascade,
+    Exclusivity,
+    PathwayContent,
+    Requirement,
+    RequirementKind,
+    Selector,
+)
 from node.chain.rules.catalogue import DefinitionPublish
 from node.chain.rules.credentials import CredentialIssue, StatusChange, StatusEntry
+from node.chain.rules.stacking import ComponentOpening, HolderConsent, StackPayload, consent_digest
 from node.chain.transaction import make_transaction
 from node.chain.validator_set import Validator
 from node.crypto import merkle
@@ -206,9 +215,7 @@ class SmallChain:
         )
         self.ledger.commit_block(
             block,
-            Certificate(
-                Algorithm.ED25519, Phase.COMMIT, header.epoch, header.height, 0, header.hash(), signatures
-            ),
+            Certificate(Algorithm.ED25519, Phase.COMMIT, header.epoch, header.height, 0, header.hash(), signatures),
         )
 
     def run(self, institution: str, kind: str, payload: msgspec.Struct, *signers: InstitutionSigner) -> None:
@@ -278,3 +285,73 @@ def key_reference(institution: str, purpose: Purpose) -> tuple[str, bytes]:
     """Return institution and key id of one of its keys."""
     key = signer(institution, purpose)
     return institution, key_id(key.algorithm, key.public_key)
+
+
+def recovery_signer(institution: str) -> InstitutionSigner:
+    """Return the key that adds, retires and declares keys compromised."""
+    return InstitutionSigner(institution, signer(institution, Purpose.RECOVERY))
+
+
+def stack(
+    chain: SmallChain,
+    pathway_id: str,
+    result: DefinitionContent,
+    components: Sequence[PreparedCredential],
+    someone: Person,
+) -> PreparedCredential:
+    """Stack one person's credentials into a larger one."""
+    issuer = chain.issuer(result)
+    made = prepare_credential(
+        issuer,
+        someone.learner,
+        holder_key=someone.key.public_key,
+        entry=StatusListEntry(0, 131_071),
+        now_ms=chain.time_ms,
+        entropy=counting_entropy(pathway_id),
+        origin=Origin.STACK,
+    )
+    until = chain.ledger.head.height + 900
+    ids = [component.credential_id() for component in components]
+    holder_keys = [someone.key.public_key]
+    digest = consent_digest(
+        chain.ledger.network,
+        chain.ledger.epoch,
+        awarding=issuer.institution.id,
+        pathway=pathway_id,
+        component_ids=ids,
+        holder_keys=holder_keys,
+        result_id=made.credential_id(),
+        valid_until_height=until,
+    )
+    openings = []
+    for component in components:
+        place = chain.proof(component).batch
+        openings.append(
+            ComponentOpening(
+                component.leaf, place.batch_id, place.index, place.path, component.holder_key, component.holder_salt
+            )
+        )
+    consent = HolderConsent(someone.key.public_key, False, someone.key.sign(digest))
+    payload = StackPayload(pathway_id, tuple(openings), (consent,), False, made.leaf, made.holder_key, made.holder_salt)
+    chain.run(issuer.institution.id, "credential.stack", payload)
+    return made
+
+
+def pathway_content(pathway_id: str, awards: str, wanted: Sequence[str], cascade: Cascade) -> PathwayContent:
+    """Return a pathway that asks for all of some definitions."""
+    return PathwayContent(
+        id=pathway_id,
+        title=(Translation("es", "Ruta"),),
+        description=(Translation("es", "Tres microcredenciales hacen una."),),
+        awards=awards,
+        requirements=tuple(
+            Requirement(RequirementKind.ALL_OF, 0, "", 0, (Selector(name, "", "", None),)) for name in wanted
+        ),
+        age_months_max=0,
+        level_min=None,
+        external_max=9,
+        exclusivity=Exclusivity.NONE,
+        cascade=cascade,
+        attested_allowed=False,
+        custodial_allowed=True,
+    )
