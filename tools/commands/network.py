@@ -202,6 +202,6 @@ def validators(height: int | None, rpc: str) -> None:
 def why_stalled(rpc: str) -> None:
     """Say why no block comes, and who is missing."""
     found = NodeClient(rpc).call("node_whyStalled")
-    say(found, found["explanation"])
+    say(found, found["explanation"]["en"])
     if found["stalled"]:
         raise SystemExit(EXIT_NO)
