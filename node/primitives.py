@@ -12,6 +12,8 @@ from msgspec import Meta
 UINT_MAX: Final = 2**53 - 1
 """Largest integer on the chain: what every JSON reader can still hold exactly."""
 
+TIMESTAMP_MS_MAX: Final = 253_402_300_799_999
+"""The last millisecond of year 9999."""
 HASH_BYTES: Final = 32
 KEY_ID_BYTES: Final = 16
 SALT_BYTES: Final = 32
@@ -27,8 +29,8 @@ View: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 """Attempt at one height; never carried in a block."""
 Epoch: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 """Number of recoveries so far; never a synonym of view."""
-TimestampMs: TypeAlias = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
-"""Milliseconds since 1970-01-01T00:00:00Z; the last one is the end of year 9999."""
+TimestampMs: TypeAlias = Annotated[int, Meta(ge=0, le=TIMESTAMP_MS_MAX)]
+"""Milliseconds since 1970-01-01T00:00:00Z."""
 ValidatorIndex: TypeAlias = Annotated[int, Meta(ge=0, le=255)]
 """Position of a validator in its height's set."""
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final, Self, TypeVar
 
 from node import codec
-from node.primitives import HASH_BYTES, Hash, TimestampMs
+from node.primitives import HASH_BYTES, TIMESTAMP_MS_MAX, Hash, TimestampMs
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -171,8 +171,8 @@ class FieldReader:
             self._fault(name, f"{value} has no time zone")
             return 0
         milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
-        if milliseconds < 0:
-            self._fault(name, f"{value} is before 1970")
+        if not 0 <= milliseconds <= TIMESTAMP_MS_MAX:
+            self._fault(name, f"{value} is outside 1970 … 9999")
             return 0
         return milliseconds
 

@@ -15,9 +15,8 @@ from node.chain.catalogue_check import ANY_VERSION, decimal_text, line_of
 from node.chain.records.common import Credits, Level
 from node.chain.records.definition import DefinitionContent
 from node.chain.records.pathway import PathwayContent, Requirement, RequirementKind, Selector
-from node.primitives import CatalogueId, InstitutionId, TimestampMs
+from node.primitives import TIMESTAMP_MS_MAX, CatalogueId, InstitutionId, TimestampMs
 
-TIMESTAMP_MS_MAX: Final = 253_402_300_799_999
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.chain.pathway_evaluation import (
-    TIMESTAMP_MS_MAX,
     Candidate,
     Evaluation,
     Finding,
@@ -21,6 +20,7 @@ from node.chain.pathway_evaluation import (
 )
 from node.chain.records.common import Credits, Level
 from node.chain.records.pathway import PathwayContent, Requirement, RequirementKind, Selector
+from node.primitives import TIMESTAMP_MS_MAX
 from tests.unit.chain.rules.harness import (
     CORTE,
     EMPLEO,
