@@ -217,7 +217,7 @@ class Gossip:
                 late.append(tx_id)
         if late:
             payload = _encode(Have(tuple(late)))
-            for name in self._peers:
+            for name in list(self._peers):
                 self._node.send(name, payload)
 
     # --- what peers say ---
@@ -358,7 +358,7 @@ class Gossip:
 
     def _send_all(self, peers: dict[InstitutionId, _Peer], items: Sequence[tuple[Hash, bytes]]) -> None:
         payload = _encode(Transactions(tuple(data for _, data in items)))
-        reached = sum(1 << peer.bit for name, peer in peers.items() if self._node.send(name, payload))
+        reached = sum(1 << peer.bit for name, peer in list(peers.items()) if self._node.send(name, payload))
         for tx_id, _ in items:
             held = self._held.get(tx_id)
             if held is not None:
@@ -369,7 +369,7 @@ class Gossip:
         self._is_relaying = False
         fresh = [(tx_id, held) for tx_id in self._relay if (held := self._held.get(tx_id)) is not None]
         self._relay.clear()
-        for name, peer in self._peers.items():
+        for name, peer in list(self._peers.items()):
             ids = [tx_id for tx_id, held in fresh if not held.holders >> peer.bit & 1]
             for start in range(0, len(ids), GOSSIP_IDS_MAX):
                 self._node.send(name, _encode(Have(tuple(ids[start : start + GOSSIP_IDS_MAX]))))

@@ -190,7 +190,6 @@ class Sync:
         self._peers.pop(peer, None)
         self._requests.pop(peer, None)
         self._server.forget(peer)
-        self._step()
 
     def request(self, target_height: Height, peers: Sequence[InstitutionId]) -> None:
         """Consensus knows of a height that these peers are said to have: fetch it without delay."""
@@ -389,7 +388,8 @@ class Sync:
             return
         idle = [name for name in able if name not in self._requests]
         for name in sorted(idle, key=lambda name: (self._peers[name].failures, self._peers[name].asked_ms, name)):
-            if self._ask(name, following, now_ms, is_poll=False):
+            # Queueing for a peer may disconnect one that does not read.
+            if name in self._peers and self._ask(name, following, now_ms, is_poll=False):
                 self._is_running = True
                 return
 
@@ -456,5 +456,5 @@ class Sync:
         self._announced_ms = self._node.now_ms()
         self._announced = self._chain.head.height
         payload = encode_sync(Head(self._announced))
-        for name in self._peers:
+        for name in list(self._peers):
             self._node.send(name, payload)
