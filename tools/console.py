@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec
 
@@ -100,6 +101,11 @@ def command(group: click.Group, name: str) -> Callable[[Callable[P, None]], clic
         return group.command(name)(option(run))
 
     return register
+
+
+def one_of(members: type[StrEnum]) -> click.Choice[str]:
+    """The values of an enumeration, as an option's choice."""
+    return click.Choice([member.value for member in members])
 
 
 def keystore_option(*, required: bool = True, name: str = "--keystore", help_text: str = "") -> Callable[[Any], Any]:

@@ -29,6 +29,7 @@ from tools.console import (
     command,
     cosign_option,
     keystore_option,
+    one_of,
     open_keystore,
     passphrase_option,
     progress_bar,
@@ -205,7 +206,7 @@ def _status_command(name: str, help_text: str) -> click.Command:
     change.__doc__ = help_text
     options = (
         click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False)),
-        click.option("--reason", type=click.Choice([*ReasonCode]), required=True, help="Reason code; never free text."),
+        click.option("--reason", type=one_of(ReasonCode), required=True, help="Reason code; never free text."),
         keystore_option(),
         passphrase_option,
         cosign_option,

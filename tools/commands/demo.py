@@ -25,7 +25,8 @@ from rich.table import Table
 
 from node.errors import ConfigError
 from node.keystore import public_keys, read_keystore_file
-from tools.console import EXIT_NO, command, print_table, say, table
+from tools.commands.catalogue import read_table
+from tools.console import EXIT_NO, EXIT_UNUSABLE, command, print_table, say, table
 from tools.home import check_empty
 from tools.local_network import LocalNetwork, free_base_port, running
 from tools.testnet import TestnetNode
@@ -38,6 +39,26 @@ NEWCOMER: Final = "instituto-ejemplo.mx"
 PREFERRED_PORT: Final = 8_600
 COMMAND_TIMEOUT_S: Final = 600
 _root = click.Group()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Learners of one definition: those whose student number begins with the prefix."""
+
+    prefix: str
+    definition: str
+
+
+GROUPS: Final = (
+    Group("HAB", "anahuac.mx/habilidades-clave-para-tu-primer-empleo/1"),
+    Group("PES", "bajio.delasalle.edu.mx/pespunte/1"),
+    Group("SEG", "bajio.delasalle.edu.mx/seguridad-en-el-taller/1"),
+)
+PATHWAY: Final = "bajio.delasalle.edu.mx/ruta-oficio-inicial-en-calzado/1"
+STACKED: Final = "apiladas"
+CREDENTIALS: Final = 240
+BAD_ROWS: Final = 6
+STACKING_PEOPLE: Final = 3
 
 
 class DemoFailed(Exception):
@@ -99,88 +120,84 @@ class Story:
             self.pila(
                 "definition", "authorise", identifier, "--keystore", self.key(AUTHORITY), *self.node_of(AUTHORITY)
             )
-        for file in sorted(self.input.glob("pathway*.toml")):
-            owner = definition_id(file).partition("/")[0]
-            self.pila("pathway", "publish", file, "--keystore", self.key(owner), *self.node_of(owner))
+        self.pila(
+            "pathway", "publish", self.input / "pathway.toml", "--keystore", self.key(SECOND), *self.node_of(SECOND)
+        )
         found = self.pila("catalog", "search", "pespunte", *self.node_of(AUTHORITY))["items"]
         self.expect(len(found) == 1, f"searching «pespunte» found {len(found)} definitions")
         return f"{len(ids)} definitions (2 authorised) and a pathway"
 
     def issue_credentials(self) -> str:
         """Two universities issue 240 credentials; a validator is killed and brought back meanwhile."""
-        header, good, bad = self.read_learners()
-        self.expect(len(good) == 240, f"{len(good)} good rows")
-        self.make_holder(header, good[0])
-        half = len(good) // 2
-        refused = self.write_rows("con-errores.csv", header, [*good[:half], *bad])
-        outcome = self.pila_fails(2, *self.issue_arguments(FIRST, self.plan.first, refused, "rechazado"))
-        self.expect("row" in outcome or "fila" in outcome, "bad rows were not named")
-        self.pila(*self.issue_arguments(FIRST, self.plan.first, refused, "primera"), "--skip-bad")
-        before = self.network.height(3)
-        self.network.kill(3)
-        second = self.write_rows("segunda.csv", header, good[half:])
-        node = self.node_of(AUTHORITY)
-        self.pila(*self.issue_arguments(SECOND, self.plan.second, second, "segunda", node=node))
+        self.make_holders()
+        refusal = self.pila(*self.issue_arguments(GROUPS[0]), expect=EXIT_UNUSABLE)["error"]
+        self.expect("row 12" in refusal and "row 53" in refusal, f"bad rows were not named: {refusal}")
+        self.issue(GROUPS[0])
+        killed = len(self.network.nodes) - 1
+        before = self.network.height(killed)
+        self.network.kill(killed)
+        for group in GROUPS[1:]:
+            self.issue(group, through=AUTHORITY)
         height = self.network.height(0)
-        self.network.start(3)
-        self.network.wait_ready(3)
-        self.network.wait_height(height, 3)
-        count = len(self.bundles("primera")) + len(self.bundles("segunda"))
-        self.expect(count == 240, f"{count} bundles")
+        self.network.start(killed)
+        self.network.wait_ready(killed)
+        self.network.wait_height(height, killed)
+        count = sum(len(self.bundles(group.prefix)) for group in GROUPS)
+        self.expect(count == CREDENTIALS, f"{count} bundles")
         return (
-            f"240 credentials, {len(bad)} bad rows named and skipped; validator 3 killed at block {before}, "
-            f"back at {self.network.height(3)}"
+            f"{count} credentials of two universities, {BAD_ROWS} bad rows named and left out; validator {killed} "
+            f"killed at block {before}, caught up at {self.network.height(killed)}"
         )
+
+    def issue(self, group: Group, *, through: str = "") -> None:
+        """Issue one group's good rows; `through`: whose node, its university's own unless said."""
+        done = self.pila(*self.issue_arguments(group, through), "--skip-bad")
+        self.expect(done["issued"] == CREDENTIALS // len(GROUPS), f"{group.prefix}: {done}")
 
     def change_status(self) -> str:
         """Revoke one; suspend another and reinstate it."""
-        revoked, suspended = self.bundles("segunda")[3], self.bundles("segunda")[7]
+        revoked, suspended = self.revoked, self.bundles(GROUPS[2].prefix)[7]
         signing = ("--keystore", self.key(SECOND), *self.node_of(SECOND))
         self.pila("revoke", revoked, "--reason", "issued_in_error", *signing)
         self.pila("suspend", suspended, "--reason", "other", *signing)
-        self.pila_fails(1, "verify", suspended, *self.anchor(), *self.node_of(FIRST))
+        answer = self.pila("verify", suspended, *self.anchor(), *self.node_of(FIRST), expect=EXIT_NO)
+        self.expect_red(answer, "status")
         self.pila("reinstate", suspended, "--reason", "other", *signing)
         self.pila("verify", suspended, *self.anchor(), *self.node_of(FIRST))
         return "1 revoked; 1 suspended, refused, reinstated, verified"
 
     def stack_three(self) -> str:
-        """One learner's three credentials become a larger one."""
-        header, good, _ = self.read_learners()
-        self.make_holder(header, good[0])
-        files = [self.holders_bundle("primera")]
-        for number, identifier in enumerate(self.plan.further, start=1):
-            owner = identifier.partition("/")[0]
-            rows = self.write_rows(f"adicional-{number}.csv", header, [good[0]])
-            self.pila(*self.issue_arguments(owner, identifier, rows, f"adicional-{number}"))
-            files.append(self.bundles(f"adicional-{number}")[0])
-        self.pila("pathway", "evaluate", self.plan.pathway, *files, *self.node_of(FIRST))
-        owner = self.plan.pathway.partition("/")[0]
-        self.pila(
-            "stack", "--pathway", self.plan.pathway, "--credentials", *files, "--out", self.folder / "apilada",
-            "--keystore", self.key(owner), "--holder", self.holder_keystore, *self.node_of(owner),
-        )  # fmt: skip
-        return f"3 credentials stacked by {self.plan.pathway}"
+        """Three people's three credentials each become a larger one."""
+        for number in range(1, STACKING_PEOPLE + 1):
+            files = [self.bundle_of(group, number) for group in GROUPS]
+            found = self.pila("pathway", "evaluate", PATHWAY, *files, *self.node_of(SECOND))
+            self.expect(found["holds"], f"{PATHWAY} does not hold for person {number}")
+            missing = self.pila("pathway", "evaluate", PATHWAY, *files[:2], *self.node_of(SECOND), expect=EXIT_NO)
+            self.expect(not missing["holds"], f"{PATHWAY} holds for two of three credentials")
+            self.pila(
+                "stack", "--pathway", PATHWAY, "--credentials", *files, "--out", self.folder / STACKED,
+                "--keystore", self.key(SECOND), "--holder", self.holder(number), *self.node_of(SECOND),
+            )  # fmt: skip
+        return f"{STACKING_PEOPLE} people: three credentials stacked into one each"
 
     def verify_all(self) -> str:
-        """Every bundle is verified with no network; the tampered and the revoked one are refused."""
-        names = ("primera", "segunda", *(f"adicional-{n}" for n in (1, 2)), "apilada")
-        files = [file for name in names for file in self.bundles(name)]
-        revoked = self.bundles("segunda")[3]
+        """Every bundle is verified with no network; the revoked and the tampered one are refused."""
+        files = [file for name in (*(group.prefix for group in GROUPS), STACKED) for file in self.bundles(name)]
         self.pila("refresh", *files, *self.node_of(AUTHORITY))
-        answers = self.verify_many(files)
+        answers = {
+            Path(item["file"]): item for item in self.pila("verify", *files, *self.anchor(), expect=EXIT_NO)["files"]
+        }
         refused = [file for file, answer in answers.items() if not answer["verified"]]
-        self.expect(refused == [revoked], f"refused: {[file.name for file in refused]}")
-        self.expect_light(answers[revoked], "status")
+        self.expect(refused == [self.revoked], f"refused: {[file.name for file in refused]}")
+        self.expect_red(answers[self.revoked], "status")
+        for file in self.bundles(STACKED):
+            self.expect("components" in [light["name"] for light in answers[file]["checks"]], "no light for components")
         tampered = self.folder / "alterada.pila.json"
-        text = self.bundles("primera")[0].read_text(encoding="utf-8")
-        tampered.write_text(text.replace("Universidad", "Univers1dad", 1), encoding="utf-8")
-        answer = self.pila_fails_json(1, "verify", tampered, *self.anchor())
-        self.expect_light(answer, "document")
-        stacked = answers[self.bundles("apilada")[0]]
-        self.expect(
-            next(light for light in stacked["checks"] if light["name"] == "components")["ok"], "components is not lit"
-        )
-        return f"{len(files) - 1} verified offline; revoked one refused (status), tampered one refused (document)"
+        text = self.bundles(GROUPS[1].prefix)[0].read_text(encoding="utf-8")
+        self.expect("Pespunte" in text, "nothing to tamper with")
+        tampered.write_text(text.replace("Pespunte", "Pespunta"), encoding="utf-8")
+        self.expect_red(self.pila("verify", tampered, *self.anchor(), expect=EXIT_NO), "document")
+        return f"{len(files) - 1} verified offline; the revoked one refused (status), a tampered one refused (document)"
 
     def agree(self) -> str:
         """All nodes have the same block hash at every height."""
@@ -192,11 +209,6 @@ class Story:
         return f"{len(clients)} nodes, same hash at heights 0 … {height}"
 
     # The kit
-
-    @property
-    def plan(self) -> "Plan":
-        """Which definitions play which part, read from the pathway file."""
-        return read_plan(self.input)
 
     def run(self, step: str, act: Callable[[], str]) -> None:
         """Do one step, time it, and say how it went."""
@@ -211,10 +223,10 @@ class Story:
         if not holds:
             raise DemoFailed(sentence)
 
-    def expect_light(self, answer: dict[str, Any], name: str) -> None:
-        """Expect that one light, and no other that applies, says no."""
-        red = [light["name"] for light in answer["checks"] if light["ok"] is False]
-        self.expect(name in red, f"expected {name} to say no, found {red}")
+    def expect_red(self, answer: dict[str, Any], name: str) -> None:
+        """Expect that one light says no, and only lights that depend on it with it."""
+        red = [light["name"] for light in answer["checks"] if not light["ok"]]
+        self.expect(red == [name], f"expected {name} to say no, found {red}")
 
     def key(self, institution: str) -> Path:
         """Return an institution's keystore."""
@@ -232,93 +244,60 @@ class Story:
         return ("--genesis", str(self.network.testnet.output / "genesis.json"))
 
     def bundles(self, name: str) -> list[Path]:
-        """Return the bundles of one issue, in order of their names."""
+        """Return the bundles of one group, in order of their names."""
         return sorted((self.folder / name).glob("*.pila.json"))
 
-    def holders_bundle(self, name: str) -> Path:
-        """Return the bundle whose holder brought a key: the one in whose row it stands."""
-        for file in self.bundles(name):
-            if self._holder_public_key() in file.read_text(encoding="utf-8"):
-                return file
-        raise DemoFailed("no bundle of the learner who brought a key")
-
     @property
-    def holder_keystore(self) -> Path:
-        """The key of the one learner who brings one."""
-        return self.folder / "persona-titular.json"
+    def revoked(self) -> Path:
+        """The bundle whose credential is revoked."""
+        return self.bundles(GROUPS[1].prefix)[40]
 
-    def _holder_public_key(self) -> str:
-        _, public_key = public_keys(read_keystore_file(self.holder_keystore), "holder")[0]
+    def holder(self, number: int) -> Path:
+        """Return the key file of one of the people who stack."""
+        return self.folder / f"titular-{number}.json"
+
+    def bundle_of(self, group: Group, number: int) -> Path:
+        """Return a person's bundle of a group: the one that the person's key holds."""
+        key = self.holder_key(number)
+        return next(file for file in self.bundles(group.prefix) if key in file.read_text(encoding="utf-8"))
+
+    def holder_key(self, number: int) -> str:
+        """Return a person's public key in hex."""
+        _, public_key = public_keys(read_keystore_file(self.holder(number)), "holder")[0]
         return public_key.hex()
 
-    def make_holder(self, header: list[str], row: dict[str, str]) -> None:
-        """Give one learner a key of their own."""
-        if not self.holder_keystore.exists():
-            self.pila("key", "new", "--kind", "holder", "--output", self.holder_keystore, "--no-passphrase")
-        column = next((name for name in header if name in ("holder_key", "clave_titular")), "holder_key")
-        if column not in header:
-            header.append(column)
-        row[column] = self._holder_public_key()
-
-    def read_learners(self) -> tuple[list[str], list[dict[str, str]], list[dict[str, str]]]:
-        """Return the header, the good rows and the deliberately bad ones."""
+    def make_holders(self) -> None:
+        """Make keys for the people who stack, and a learners' file a group with those keys filled in."""
+        for number in range(1, STACKING_PEOPLE + 1):
+            self.pila("key", "new", "--kind", "holder", "--output", self.holder(number), "--no-passphrase")
+        keys = {f"{group.prefix}-{n:04}": self.holder_key(n) for group in GROUPS for n in range(1, STACKING_PEOPLE + 1)}
         with (self.input / "learners.csv").open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            header = list(reader.fieldnames or ())
-        bad = [row for row in rows if is_bad(row)]
-        return header, [row for row in rows if row not in bad], bad
+            header, *rows = csv.reader(file)
+        number_at, key_at = header.index("matricula"), header.index("llave")
+        for group in GROUPS:
+            with (self.folder / f"{group.prefix}.csv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(header)
+                for row in rows:
+                    # A row of another group stays as an empty line, so that rows keep the numbers of the whole file.
+                    mine = row[number_at].startswith(group.prefix)
+                    row[key_at] = keys.get(row[number_at], row[key_at])
+                    writer.writerow(row if mine else [])
 
-    def write_rows(self, name: str, header: list[str], rows: list[dict[str, str]]) -> Path:
-        """Write a learners' file."""
-        path = self.folder / name
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, header, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
-        return path
-
-    def issue_arguments(
-        self, issuer: str, definition: str, learners: Path, out: str, node: tuple[str, str] | None = None
-    ) -> list[str | Path]:
-        """Return the arguments of one issue."""
+    def issue_arguments(self, group: Group, through: str = "") -> list[str | Path]:
+        """Return the arguments that issue one group."""
+        issuer = group.definition.partition("/")[0]
         return [
-            "issue", "--definition", definition, "--learners", learners, "--out", self.folder / out,
-            "--keystore", self.key(issuer), *(node or self.node_of(issuer)),
+            "issue", "--definition", group.definition, "--learners", self.folder / f"{group.prefix}.csv",
+            "--out", self.folder / group.prefix, "--keystore", self.key(issuer), *self.node_of(through or issuer),
         ]  # fmt: skip
 
-    def verify_many(self, files: list[Path]) -> dict[Path, dict[str, Any]]:
-        """Verify bundles with the offline verifier, by its own command, several files a call."""
-        answer = self.pila_any("verify", *files, *self.anchor())
-        return {Path(item["file"]): item for item in answer["files"]}
-
-    def pila(self, *arguments: str | Path) -> dict[str, Any]:
-        """Run a command that must succeed and return what it says."""
+    def pila(self, *arguments: str | Path, expect: int = 0) -> dict[str, Any]:
+        """Run a command of the command line, which must end with a code, and return what it says."""
         code, out, err = self._run(arguments)
-        if code != 0:
-            raise DemoFailed(f"`pila {arguments[0]}` ended with {code}: {err or out}")
-        return json.loads(out) if out.strip() else {}
-
-    def pila_any(self, *arguments: str | Path) -> dict[str, Any]:
-        """Run a command that may say yes or no."""
-        code, out, err = self._run(arguments)
-        if code > 1:
-            raise DemoFailed(f"`pila {arguments[0]}` ended with {code}: {err}")
-        found: dict[str, Any] = json.loads(out)
-        return found
-
-    def pila_fails(self, expected: int, *arguments: str | Path) -> str:
-        """Run a command that must end with a code; returns what it wrote."""
-        code, out, err = self._run(arguments)
-        if code != expected:
-            raise DemoFailed(f"`pila {arguments[0]}` ended with {code} instead of {expected}: {err or out}")
-        return out + err
-
-    def pila_fails_json(self, expected: int, *arguments: str | Path) -> dict[str, Any]:
-        """Run a command that must end with a code; returns its answer."""
-        code, out, err = self._run(arguments)
-        if code != expected:
-            raise DemoFailed(f"`pila {arguments[0]}` ended with {code} instead of {expected}: {err or out}")
+        if code != expect:
+            named = " ".join(str(argument) for argument in arguments[:3])
+            raise DemoFailed(f"`pila {named} …` ended with {code} instead of {expect}: {err or out}")
         found: dict[str, Any] = json.loads(out)
         return found
 
@@ -335,42 +314,9 @@ class Story:
         return ended.returncode, ended.stdout, ended.stderr.strip()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The parts that definitions play."""
-
-    pathway: str
-    first: str
-    """Of the first university's 120 credentials; counts for the pathway."""
-    second: str
-    """Of the second university's 120 credentials."""
-    further: tuple[str, ...]
-    """What else the pathway asks of the learner who stacks."""
-
-
-def read_plan(input_folder: Path) -> Plan:
-    """Derive the plan from the pathway's own file."""
-    import tomllib
-
-    file = min(input_folder.glob("pathway*.toml"))
-    table = tomllib.loads(file.read_text(encoding="utf-8"))
-    wanted = [selector["definition"] for item in table["requirements"] for selector in item["selectors"]]
-    first = next(identifier for identifier in wanted if identifier.startswith(FIRST))
-    published = [definition_id(path) for path in sorted((input_folder / "definitions").glob("*.toml"))]
-    second = next(item for item in published if item.startswith(SECOND) and item not in wanted)
-    return Plan(table["id"], first, second, tuple(item for item in wanted if item != first))
-
-
 def definition_id(file: Path) -> str:
     """Return the id that a definition or pathway file gives itself."""
-    import tomllib
-
-    return str(tomllib.loads(file.read_text(encoding="utf-8"))["id"])
-
-
-def is_bad(row: dict[str, str]) -> bool:
-    """Tell whether a row of the demonstration is one of the deliberately bad ones: its number says so."""
-    return row.get("matricula", "").startswith("MAL")
+    return str(read_table(file)["id"])
 
 
 STEPS: Final = (

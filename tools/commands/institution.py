@@ -16,6 +16,7 @@ from tools.console import (
     command,
     cosign_option,
     keystore_option,
+    one_of,
     open_keystore,
     passphrase_option,
     read_bytes,
@@ -51,7 +52,7 @@ def new_keys(keystores: tuple[Keystore, ...]) -> tuple[tuple[NewKey, ...], list[
 @keystore_option(name="--forwarder", help_text="Keystore of the accredited institution or authority that forwards it.")
 @click.option("--name", "name_es", required=True, help="Name in Spanish.")
 @click.option("--name-en", default="", help="Name in English.")
-@click.option("--role", "roles", multiple=True, type=click.Choice([*Role]), default=(Role.ISSUER,), show_default=True)
+@click.option("--role", "roles", multiple=True, type=one_of(Role), default=(Role.ISSUER.value,), show_default=True)
 @click.option("--country", default="MX", show_default=True)
 @click.option("--region", default="GTO", show_default=True)
 @click.option("--municipality", default="")
@@ -114,7 +115,7 @@ def did_of(client: NodeClient, keystore: Keystore) -> str:
 
 @command(institution, "review")
 @click.argument("institution_id")
-@click.option("--decision", type=click.Choice([*rules.Decision]), required=True)
+@click.option("--decision", type=one_of(rules.Decision), required=True)
 @click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -147,7 +148,7 @@ def review(
 
 @command(institution, "accredit")
 @click.argument("institution_id")
-@click.option("--role", "roles", multiple=True, type=click.Choice([*Role]), default=(Role.ISSUER,), show_default=True)
+@click.option("--role", "roles", multiple=True, type=one_of(Role), default=(Role.ISSUER.value,), show_default=True)
 @click.option(
     "--level", "levels", multiple=True, metavar="FRAMEWORK:N", help="Level allowed, such as MNC:5. Default: all."
 )

@@ -14,6 +14,7 @@ from node.primitives import InstitutionId, KeyId
 from tools.console import (
     command,
     keystore_option,
+    one_of,
     open_keystore,
     passphrase_option,
     read_passphrase,
@@ -53,7 +54,7 @@ def key() -> None:
 
 @command(key, "new")
 @click.option("--institution", default="", help="Whose keys; not needed for a holder's.")
-@click.option("--kind", type=click.Choice([*KeystoreKind]), default=KeystoreKind.INSTITUTION, show_default=True)
+@click.option("--kind", type=one_of(KeystoreKind), default=KeystoreKind.INSTITUTION.value, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")
 @click.option(
     "--keys", "transaction_keys", type=click.IntRange(1, 8), default=1, show_default=True, help="Transaction keys."
@@ -114,7 +115,7 @@ def export(file: Path, output: Path, new_passphrase_file: Path | None, passphras
 @command(key, "import")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--seed-file", type=click.Path(path_type=Path, dir_okay=False), required=True, help="32 bytes in hex.")
-@click.option("--purpose", type=click.Choice([*Purpose]), default=Purpose.TRANSACTION, show_default=True)
+@click.option("--purpose", type=one_of(Purpose), default=Purpose.TRANSACTION.value, show_default=True)
 @click.option("--algorithm", type=click.Choice(list(ALGORITHM_NAMES)), default="p256", show_default=True)
 @passphrase_option
 def import_seed(file: Path, seed_file: Path, purpose: str, algorithm: str, passphrase_file: Path | None) -> None:
