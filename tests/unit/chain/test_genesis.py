@@ -38,6 +38,7 @@ from node.chain.records.institution import (
 from node.chain.validator_set import Validator
 from node.crypto.hashing import Tag, tagged
 from node.errors import ConfigError
+from node.primitives import INSTITUTION_ID_PATTERN
 from node.state import keys
 from node.state.kv import MemoryStore
 from tests.unit.chain.kit import COEPES, GENESIS_TIME_MS, ITLEON, SEG, UGTO, VALIDATORS, Key, genesis, genesis_keys
@@ -140,8 +141,7 @@ WRONG_DOCUMENTS: dict[str, tuple[Edit, str]] = {
     ),
     "id": (
         lambda top: top["institutions"][0].update(id="SEG"),
-        "institutions[0].id: Expected `str` matching regex '^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
-        "(?:\\\\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$'",
+        f"institutions[0].id: Expected `str` matching regex {INSTITUTION_ID_PATTERN!r}",
     ),
     "id_twice": (
         lambda top: top["institutions"][1].update(id=SEG),
@@ -169,7 +169,7 @@ WRONG_DOCUMENTS: dict[str, tuple[Edit, str]] = {
     ),
     "key_purpose": (
         lambda top: top["institutions"][0]["keys"][0].update(purpose="king"),
-        "institutions[0].keys[0].purpose: king is none of transaction, assertion, consensus, node, recovery, governance",
+        f"institutions[0].keys[0].purpose: king is none of {', '.join(Purpose)}",
     ),
     "consensus_among_keys": (
         lambda top: top["institutions"][0]["keys"][3].update(purpose="consensus"),
