@@ -6,6 +6,7 @@ transaction leaves the state untouched because its draft is thrown away.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -45,7 +46,7 @@ from node.chain.records.pathway import (
     Selector,
 )
 from node.chain.rules import catalogue, credentials, stacking
-from node.chain.rules.framework import Context, Event
+from node.chain.rules.framework import Context, Event, Rule
 from node.chain.rules.stacking import ComponentOpening, HolderConsent, StackPayload, consent_digest
 from node.chain.transaction import Transaction, make_transaction
 from node.crypto import merkle
@@ -90,7 +91,8 @@ CORTE = f"{UGTO}/corte/1"
 EMPLEO = f"{ITLEON}/primer-empleo/1"
 CALZADO = f"{UGTO}/calzado/1"
 ROUTE = f"{UGTO}/ruta-calzado/1"
-RULES = {rule.kind: rule for rule in (*catalogue.RULES, *credentials.RULES, *stacking.RULES)}
+_ALL: tuple[Rule[Any], ...] = (*catalogue.RULES, *credentials.RULES, *stacking.RULES)
+RULES = {rule.kind: rule for rule in _ALL}
 
 
 def definition_content(definition_id: str = PESPUNTE, **changes: object) -> DefinitionContent:

@@ -620,7 +620,7 @@ def test_custodial_keys_are_recorded_or_forbidden() -> None:
     assert record.custodial
 
 
-# --- disjointness ---
+# --- disjoint components ---
 
 
 def test_a_credential_counts_once(world: World, three: list[Held]) -> None:
