@@ -154,10 +154,10 @@ class RpcServer:
         announced = request.content_length
         if announced is None or announced <= RPC_BODY_BYTES_MAX:
             with contextlib.suppress(web.HTTPRequestEntityTooLarge):
+                if request.content.is_eof():
+                    return await request.read()  # a small body came with its head: nothing to wait for
                 async with asyncio.timeout(READ_SECONDS_MAX):
-                    body = await request.read()
-                if len(body) <= RPC_BODY_BYTES_MAX:
-                    return body
+                    return await request.read()
         raise RpcError(ErrorCode.LIMIT_EXCEEDED, f"the body has more than {RPC_BODY_BYTES_MAX} bytes")
 
     def _spend(self, remote: str | None, calls: int) -> None:
