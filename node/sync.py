@@ -15,6 +15,7 @@ from typing import Protocol
 from node import codec
 from node.block_server import BlockServer
 from node.chain.block import Block, Header, certificate_hash, evidence_root, transactions_root
+from node.chain.block_check import check_names
 from node.chain.certificate import Certificate, Network, VerifyDigest, verify_consensus_signature
 from node.chain.transaction import decode_transaction, transaction_id
 from node.chain.validator_set import ValidatorSet
@@ -318,12 +319,10 @@ class Sync:
         certified = codec.decode(item.data, CertifiedBlock, bytes_max=FRAME_BYTES_MAX)
         block, certificate = certified.block, certified.certificate
         height = self._chain.head.height + 1
-        if (block.header.height, certificate.height) != (height, height):
-            found = f"block {block.header.height} with a certificate for {certificate.height}"
-            raise Rejected(Reason.WRONG_HEIGHT, f"{found}, {height} was asked for")
-        if certificate.block_hash != block.hash():
-            found = f"certificate for {certificate.block_hash.hex()}"
-            raise Rejected(Reason.BAD_CERTIFICATE, f"{found}, the block is {block.hash().hex()}")
+        if block.header.height != height:
+            raise Rejected(Reason.WRONG_HEIGHT, f"block {block.header.height}, {height} was asked for")
+        # After this a refusal is the body's fault or our own: the ledger must find no fault with the certificate.
+        check_names(certificate, block.header, block.hash())
         certificate.check(self._chain.network, self._chain.validators_at(height), self._node.verify_digest)
         return certified
 
