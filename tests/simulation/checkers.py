@@ -27,6 +27,8 @@ class Checkers:
     """One per run."""
 
     oracle: Oracle
+    forks_only: bool = False
+    """Judge nothing but agreement: to see what a planted bug does when no other checker stops it."""
     decided: dict[int, Hash] = field(default_factory=dict)
     roots: dict[int, Hash] = field(default_factory=dict)
     submitted: set[bytes] = field(default_factory=set)
@@ -41,7 +43,7 @@ class Checkers:
 
     def on_sent(self, validator: int, message: Message, accepted: Proposal | NewView | None) -> None:
         """Judge a message of an honest validator's own, at every sending, across its restarts."""
-        if not isinstance(message, Prepare | Commit | ViewChange | Proposal | NewView):
+        if self.forks_only or not isinstance(message, Prepare | Commit | ViewChange | Proposal | NewView):
             return
         head = header_of(message)
         if head.validator != validator:
@@ -69,6 +71,8 @@ class Checkers:
         known = self.decided.setdefault(height, block_hash)
         if known != block_hash:
             raise Violation(f"agreement: {name} has {block_hash.hex()} at height {height}, not {known.hex()}")
+        if self.forks_only:
+            return
         if self.roots.setdefault(height, state_root) != state_root or state_root != block.header.state_root:
             raise Violation(f"state root of {name} differs at height {height}")
         if certificate.block_hash != block_hash or certificate.height != height:

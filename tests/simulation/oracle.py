@@ -30,8 +30,12 @@ class Oracle:
     ring: KeyRing
     order: tuple[int, ...]
     """Validator indexes in order of proposing."""
+    leaders: tuple[int, ...] = ()
+    """Of the first views of height 1, where a scenario scripts them."""
 
     def proposer(self, height: int, view: int) -> int:
+        if height == 1 and view < len(self.leaders):
+            return self.leaders[view]
         return self.order[(height + view) % len(self.order)]
 
     def judge_proposal(self, message: Proposal | NewView) -> str | None:
@@ -65,7 +69,9 @@ class Oracle:
             return "block is not the highest prepared one"
         if not self.is_prepared(message.certificate, head.height, highest, head.block_hash):
             return "highest prepared block without a quorum of prepares"
-        earlier = {self.proposer(head.height, view) for view in range(min(head.view, len(self.validators)))}
+        earlier = {
+            self.proposer(head.height, view) for view in range(min(head.view, len(self.leaders) + len(self.validators)))
+        }
         if not any(self._made_by(message.block, index) for index in earlier):
             return "re-proposal made by no earlier proposer"
         return None

@@ -63,7 +63,7 @@ def draw(seed: int, *, sizes: tuple[int, ...] = SIZES) -> Plan:
     hurt = tuple(
         (kind, random.choice((40, 70, 95))) for kind in random.choice(((), (), (3,), (3,), (2,), (3, 7), (5,), (3, 5)))
     )
-    heal_ms = random.randrange(8_000, 25_000) if hurt else random.randrange(3_000, 9_000)
+    heal_ms = random.randrange(8_000, 25_000) if hurt else random.randrange(4_000, 14_000)
     order = random.sample(range(n), n)
     liars = tuple(sorted(order[: random.choice((0, f, f, random.randint(0, f)))]))
     attacks = tuple(random.sample(ATTACKS, random.randint(1, 5)))
@@ -97,4 +97,27 @@ def draw(seed: int, *, sizes: tuple[int, ...] = SIZES) -> Plan:
         observer=random.random() < 0.2,
         transaction_every_ms=random.choice((60, 250, 700, 3_000)),
         heal_ms=heal_ms,
+    )
+
+
+def quiet(validators: int, *, machines: int | None = None, scripted_ms: int = 1, seed: int = 0) -> Plan:
+    """Return a plan without faults, for runs whose faults are scripted within `scripted_ms`."""
+    return Plan(
+        seed=seed,
+        validators=validators,
+        byzantine=(),
+        attacks=(),
+        real_signatures=False,
+        delay_ms=(5, 30),
+        loss_percent=0,
+        loss_by_kind=(),
+        duplication_percent=0,
+        partitions=(),
+        skew_ms=(0,) * (machines or validators),
+        crash_per_mille=0,
+        kills=(),
+        amnesiac=None,
+        observer=False,
+        transaction_every_ms=1_000,
+        heal_ms=scripted_ms,
     )

@@ -21,15 +21,15 @@ class Verdict:
     crashes: int
 
 
-def play(seed: int, *, plant: str | None = None) -> Verdict:
+def play(seed: int, *, plant: str | None = None, forks_only: bool = False) -> Verdict:
     """Play a seed; with a plant (already applied) the plan is drawn so that the bug can show."""
     plan = draw(seed) if plant is None else PLANTS[plant].draw(seed)
-    return play_plan(plan)
+    return play_plan(plan, forks_only=forks_only)
 
 
-def play_plan(plan: Plan) -> Verdict:
+def play_plan(plan: Plan, *, forks_only: bool = False) -> Verdict:
     """Play a plan."""
-    world = World(plan)
+    world = World(plan, forks_only=forks_only)
     violation, trace = None, ""
     try:
         trace = world.run()

@@ -56,11 +56,13 @@ class Node:
         self.chain: TwinChain
         self.replica: Replica
         self.attacker: Attacker | None = None
-        self.has_key = index < len(world.validators)
+        self.seat = world.validators.index_of(self.name)
+        """Its place in the set; an observer has none."""
+        self.is_judged = not is_liar
         for disk in (self.archive, self.journal_disk, self.signer_disk):
             disk.before_write = lambda: world.on_write(self)
             disk.after_write = lambda: world.on_write(self)
-        if self.has_key:
+        if self.seat is not None:
             Journal(self.journal_disk).begin()
 
     def start(self) -> None:
@@ -71,8 +73,8 @@ class Node:
         self.timers = {}
         self.chain = TwinChain(world.genesis, world.validators, self.archive, world.ring.verify)
         member = None
-        if self.has_key:
-            key = world.ring.signers[self.index]
+        if self.seat is not None:
+            key = world.ring.signers[self.seat]
             nonce = sha256(f"nonce/{world.plan.seed}/{self.index}/{self.incarnation}".encode())
             if self.is_liar:
                 random = Random(f"liar/{world.plan.seed}/{self.index}")
@@ -117,12 +119,12 @@ class Node:
         self.world.schedule(delay_ms, self, fire)
 
     def send(self, receiver: str, payload: bytes) -> None:
-        self._say([self.world.names.index(receiver)], payload)
+        self._say(self.world.machines[receiver], payload)
 
     def broadcast(self, receivers: Sequence[str] | None, payload: bytes) -> None:
-        names = self.world.names
-        indexes = range(len(names)) if receivers is None else [names.index(name) for name in receivers]
-        self._say([index for index in indexes if index != self.index], payload)
+        machines = self.world.machines
+        names = machines if receivers is None else receivers
+        self._say([index for name in names for index in machines[name] if index != self.index], payload)
 
     def request_sync(self, target_height: int, peers: Sequence[str]) -> None:
         self.world.sync(self, target_height, peers)
@@ -132,7 +134,8 @@ class Node:
             self.attacker.on_outgoing(receivers, payload)
             return
         accepted = self.replica._core.state.accepted
-        self.world.checkers.on_sent(self.index, decode_message(payload), accepted)
+        if self.is_judged:
+            self.world.checkers.on_sent(self.index, decode_message(payload), accepted)
         for receiver in receivers:
             self.world.transmit(self.index, receiver, payload)
 
@@ -145,7 +148,7 @@ class Node:
         self.world.rejections[rejection.reason] = self.world.rejections.get(rejection.reason, 0) + 1
 
     def committed(self, block: Block, certificate: Certificate) -> None:
-        if not self.is_liar:
+        if self.is_judged:
             self.world.checkers.on_committed(self.name, block, certificate, self.chain.state_root)
             self.world.trace(f"{self.name} {block.header.height} {block.hash().hex()}")
 
@@ -153,13 +156,23 @@ class Node:
 class World:
     """One run of one plan."""
 
-    def __init__(self, plan: Plan, *, rotation: RotationOf = Rotation) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        rotation: RotationOf = Rotation,
+        forks_only: bool = False,
+        crash_at: tuple[int, int] | None = None,
+        twins: Sequence[str] = (),
+    ) -> None:
+        """`crash_at` (machine, n): its n-th chance to crash is taken; `twins`: validators that run twice."""
         self.plan = plan
         self.rotation = rotation
         self.random = Random(f"world/{plan.seed}")
         self.time_ms = 0
         self.steps = 0
         self.crashes = 0
+        self.crash_at = crash_at
         self.rejections: dict[str, int] = {}
         self._heap: list[tuple[int, int, Node | None, Callable[[], None]]] = []
         self._count = 0
@@ -171,11 +184,15 @@ class World:
             tuple(Validator(name, self.ring.signers[i].public_key) for i, name in enumerate(names))
         )
         self.validators.check()
-        self.names = [*names, "observer.example"] if plan.observer else names
+        self.names = [*names, *(["observer.example"] if plan.observer else twins)]
+        self.machines: dict[str, list[int]] = {}
+        """Which machines run under a name: two where a validator has a twin."""
+        for index, name in enumerate(self.names):
+            self.machines.setdefault(name, []).append(index)
         self.genesis = genesis_header(self.validators, START_MS - 1_000)
         network = TwinChain(self.genesis, self.validators, Archive(), self.ring.verify).network
         oracle = Oracle(network, self.validators, self.ring, proposer_order(self.validators))
-        self.checkers = Checkers(oracle)
+        self.checkers = Checkers(oracle, forks_only)
         self.nodes = [Node(self, index, is_liar=index in plan.byzantine) for index in range(len(self.names))]
         self._submitted = 0
         self._loss_of_kind = dict(plan.loss_by_kind)
@@ -203,6 +220,8 @@ class World:
         target = max(node.chain.head.height for node in self.honest()) + PROGRESS_HEIGHTS
         limit_ms = self.time_ms + PROGRESS_LIMIT_MS
         self.run_until(lambda: self.time_ms > limit_ms or self._all_reached(target))
+        if self.checkers.forks_only:
+            return ""
         if not self._all_reached(target):
             raise Violation(f"progress: {self.describe()} instead of height {target}")
         for node in self.honest():
@@ -225,7 +244,7 @@ class World:
         self._trace.update(line.encode())
 
     def honest(self) -> list[Node]:
-        return [node for node in self.nodes if not node.is_liar]
+        return [node for node in self.nodes if node.is_judged]
 
     def describe(self) -> str:
         """Say where every node is."""
@@ -269,7 +288,7 @@ class World:
     def sync(self, node: Node, target_height: int, peers: Sequence[str]) -> None:
         """A stand-in for node/sync.py: fetch a few blocks with certificates from one peer, check, commit."""
         incarnation = node.incarnation
-        peer = self.nodes[self.names.index(self.random.choice(list(peers)))]
+        peer = self.nodes[self.machines[self.random.choice(list(peers))][0]]
 
         def fetch() -> None:
             if not node.is_up or node.incarnation != incarnation or not peer.is_up or peer.is_liar:
@@ -313,8 +332,10 @@ class World:
 
     def on_write(self, node: Node) -> None:
         """Before and after every durable write: perhaps the power goes."""
-        node.writes += 1
+        node.writes += node.incarnation > 0
         may_crash = self.time_ms < self.plan.heal_ms and not node.is_liar and node.incarnation > 0
+        if node.incarnation > 0 and self.crash_at == (node.index, node.writes):
+            raise SimulatedCrash
         if may_crash and self.random.randrange(2_000) < self.plan.crash_per_mille:
             raise SimulatedCrash
 

@@ -1,0 +1,31 @@
+"""Bugs that broke other systems, planted one at a time: the simulator must see each of them."""
+
+import pytest
+
+from tests.simulation.plants import PLANTS, planted
+from tests.simulation.run import play, play_plan
+
+
+@pytest.mark.parametrize(
+    "plant,seed,seen",
+    [
+        ("skip-prepared-certificate", 1, "oracle: validator"),
+        ("vote-before-persist", 1, "double vote: validator"),
+        ("quorum-2f+1", 1, "validity: "),
+    ],
+)
+def test_planted_bug_is_seen(plant: str, seed: int, seen: str) -> None:
+    """With the bug the seed is a violation; without it the same plan is clean."""
+    with planted(plant):
+        violation = play(seed, plant=plant).violation
+    assert violation is not None and violation.startswith(seen)
+    assert play_plan(PLANTS[plant].draw(seed)).violation is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plant,seed", [("skip-prepared-certificate", 8), ("quorum-2f+1", 92)])
+def test_planted_bug_forks_the_chain(plant: str, seed: int) -> None:
+    """With every other checker off the bug goes all the way to two blocks at one height."""
+    with planted(plant):
+        violation = play(seed, plant=plant, forks_only=True).violation
+    assert violation is not None and violation.startswith("agreement: ")
