@@ -128,6 +128,8 @@ MEMPOOL_RESERVED_SHARE_PERCENT: Final = 10
 TRANSACTION_CACHE_MAX: Final = 32_768
 """Transactions whose signatures are remembered as good."""
 TRANSACTION_CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
+PENDING_RECHECKS_MAX: Final = 1_000
+"""Waiting transactions that are tried on a new head in one go: a tenth of a second."""
 VALIDATOR_SETS_KEPT_MAX: Final = 16
 EXECUTIONS_KEPT_MAX: Final = 4
 """Executed blocks of the next height that wait for their decision."""

@@ -4,21 +4,27 @@ Who proposes and whether the clock agrees is asked elsewhere. Source: PROTOCOL Â
 """
 
 from collections.abc import Callable
+from typing import Final
 
+from node import codec
 from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, evidence_root, transactions_root
 from node.chain.certificate import Certificate, Network, Phase, VerifyDigest
 from node.chain.execution import Execution
 from node.chain.receipt import receipts_root
 from node.chain.validator_set import ValidatorSet
 from node.errors import Reason, Rejected
+from node.limits import BLOCK_BYTES_MAX
 from node.primitives import Hash
+
+BLOCK_OVERHEAD_BYTES_MAX: Final = 128 * 1024
+"""Header, certificate, evidence and the length prefixes of 4,096 transactions take less."""
 
 
 def check_before_execution(block: Block, head: Header, head_hash: Hash, network: Network) -> None:
     """Check what costs nothing.
 
     Raises: Rejected(WRONG_CHAIN, WRONG_HEIGHT, WRONG_PARENT, UNKNOWN_VERSION, WRONG_EPOCH,
-    BAD_TIMESTAMP, BAD_BLOCK).
+    BAD_TIMESTAMP, TOO_LARGE, BAD_BLOCK).
     """
     header = block.header
     if header.chain_id != network.chain_id:
@@ -35,6 +41,7 @@ def check_before_execution(block: Block, head: Header, head_hash: Hash, network:
         raise Rejected(Reason.BAD_TIMESTAMP, f"time {header.timestamp_ms}, the head has {head.timestamp_ms}")
     if header.proposer is None:
         raise Rejected(Reason.BAD_BLOCK, "proposer: there is none")
+    _check_size(block)
     if block.evidence:
         raise Rejected(Reason.BAD_BLOCK, f"evidence: {len(block.evidence)} items, this version judges none")
     _check_hash("evidence root", header.evidence_root, evidence_root(block.evidence))
@@ -88,6 +95,15 @@ def check_names(certificate: Certificate, header: Header, block_hash: Hash) -> N
         raise Rejected(
             Reason.BAD_CERTIFICATE, f"block {certificate.block_hash.hex()}, this block is {block_hash.hex()}"
         )
+
+
+def _check_size(block: Block) -> None:
+    """Refuse a block that could not be read back; inside a message there is more room than in the store."""
+    size = sum(map(len, block.transactions))
+    if size + BLOCK_OVERHEAD_BYTES_MAX > BLOCK_BYTES_MAX:
+        size = len(codec.encode(block))
+    if size > BLOCK_BYTES_MAX:
+        raise Rejected(Reason.TOO_LARGE, f"{size} bytes, a block has at most {BLOCK_BYTES_MAX}")
 
 
 def _check_hash(name: str, stated: Hash, found: Hash) -> None:

@@ -6,6 +6,7 @@ Source: PROTOCOL §3, §4; ARCHITECTURE, "Four straight walks".
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Self, TypeVar
 
 from node.chain.admission import check_admission
@@ -28,7 +29,7 @@ from node.chain.validator_set import ValidatorSet
 from node.chain.verification import TransactionCache
 from node.crypto import merkle
 from node.errors import ConfigError, Reason, Rejected, StorageError
-from node.limits import EXECUTIONS_KEPT_MAX, VALIDATOR_SETS_KEPT_MAX
+from node.limits import EXECUTIONS_KEPT_MAX, PENDING_RECHECKS_MAX, VALIDATOR_SETS_KEPT_MAX
 from node.primitives import CatalogueId, Epoch, Hash, Height, InstitutionId, TimestampMs
 from node.state import keys
 from node.state.kv import KeyValueStore, WriteBatch
@@ -70,6 +71,8 @@ class Ledger:
         self._executed: dict[Hash, tuple[Block, Execution]] = {}
         """Valid blocks on the head by hash, at most EXECUTIONS_KEPT_MAX, oldest first."""
         self._validator_sets: dict[Hash, ValidatorSet] = {}
+        self._includable: Hash | None = None
+        """A waiting transaction that was found to execute on this head."""
         self._listeners: list[Callable[[Committed], None]] = []
 
     @classmethod
@@ -174,7 +177,22 @@ class Ledger:
         return None if parsed is None else parsed.data
 
     def has_pending(self) -> bool:
-        """Tell whether something waits for a block."""
+        """Tell whether something waits that the next block could include.
+
+        What a committed block made impossible leaves the mempool here, so that no node waits for a
+        proposal that nobody can make. At most PENDING_RECHECKS_MAX are looked at in one call.
+        """
+        if self._includable in self.mempool:
+            return True
+        frame = self._next_frame(self._head.timestamp_ms + 1)
+        for parsed in islice(self.mempool.transactions(), PENDING_RECHECKS_MAX):
+            try:
+                check_admission(self.state, frame, parsed, self._cache)
+            except Rejected:
+                self.mempool.remove(parsed.id)
+                continue
+            self._includable = parsed.id
+            return True
         return len(self.mempool) > 0
 
     # --- blocks ---
@@ -406,6 +424,7 @@ class Ledger:
         self._head_hash = block_hash
         self._head_certificate = certificate
         self._executed.clear()
+        self._includable = None
         self._recent.add(block.header.height, [parsed.id for parsed in execution.transactions])
         served = []
         for parsed in execution.transactions:

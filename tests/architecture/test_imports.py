@@ -86,7 +86,7 @@ def test_planted_stranger_in_consensus_is_found(importer: str, imported: str) ->
     graph = grimp.build_graph("node", cache_dir=None)
     graph.add_import(importer="node.consensus", imported="node.chain.certificate")
     graph.add_import(importer=importer, imported=imported)
-    assert strangers_in_consensus(graph) == {imported}
+    assert imported in strangers_in_consensus(graph)
 
 
 def strangers_in_verifier(graph: grimp.ImportGraph) -> set[str]:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from node import codec
+from node.chain import block_check
 from node.chain.answers import Committed, CredentialPath, LocatedCredential, Submission
 from node.chain.block import Block, evidence_root
 from node.chain.certificate import Certificate, Phase
@@ -129,6 +131,21 @@ def test_block_with_another_body_is_refused_even_when_its_header_is_known(chain:
         reason, detail = refusal(lambda forged=forged: chain.ledger.validate_block(forged))  # type: ignore[misc]  # bound now
         assert reason is Reason.BAD_BLOCK
         assert detail.startswith(f"{name}: ")
+
+
+def test_block_larger_than_the_store_reads_is_refused(chain: TestChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exactly the bound is enough; one byte less is too little."""
+    chain.submit("institution.suspend", Suspend(CONOCER, "audit"), signer=SEG)
+    block = chain.build()
+    size = len(codec.encode(block))
+    twin = TestChain(chain.document, copy_of(chain))
+    monkeypatch.setattr(block_check, "BLOCK_BYTES_MAX", size - 1)
+    assert refusal(lambda: twin.ledger.validate_block(block)) == (
+        Reason.TOO_LARGE,
+        f"{size} bytes, a block has at most {size - 1}",
+    )
+    monkeypatch.setattr(block_check, "BLOCK_BYTES_MAX", size)
+    twin.ledger.validate_block(block)
 
 
 def test_evidence_is_refused_until_it_is_judged(chain: TestChain) -> None:

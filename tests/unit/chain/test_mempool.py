@@ -189,6 +189,19 @@ def test_what_no_longer_executes_leaves_block_and_mempool(chain: TestChain) -> N
     assert not chain.ledger.has_pending()
 
 
+def test_what_a_commit_made_impossible_is_not_waited_for(chain: TestChain) -> None:
+    """A node that does not propose forgets it too: else it would wait for a proposal that nobody can make."""
+    chain.submit("institution.suspend", Suspend(CONOCER, "audit"), signer=SEG)
+    chain.submit("institution.suspend", Suspend(CONOCER, "audit"), signer=SDES)
+    assert chain.ledger.has_pending()
+    chain.commit()
+    assert len(chain.ledger.mempool) == 1
+    assert not chain.ledger.has_pending()
+    assert len(chain.ledger.mempool) == 0
+    chain.submit("institution.reinstate", Reinstate(CONOCER, "closed"), signer=SEG)
+    assert chain.ledger.has_pending()
+
+
 def test_collision_inside_a_block_is_not_held_against_a_transaction(chain: TestChain) -> None:
     """It waits on: the block it collided in may never be decided."""
     chain.do("institution.suspend", Suspend(CONOCER, "audit"), signer=SEG)
