@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgpack
 import msgspec
+import msgspec.inspect
 
 from node.errors import Reason, Rejected
 
@@ -71,13 +72,42 @@ def _check_text(value: object) -> None:
             if not is_clean_text(value):
                 raise Rejected(Reason.MALFORMED, "text is not NFC or holds control characters")
         case msgspec.Struct():
-            for field in value.__struct_fields__:
+            for field in _text_fields(type(value)):
                 _check_text(getattr(value, field))
         case tuple() | list():
             for item in value:
                 _check_text(item)
         case _:
             return
+
+
+@lru_cache(maxsize=256)
+def _text_fields(shape: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the fields that can hold text at any depth: most of what is decoded is numbers and hashes."""
+    info = msgspec.inspect.type_info(shape)
+    assert isinstance(info, msgspec.inspect.StructType)
+    return tuple(field.name for field in info.fields if _may_hold_text(field.type, frozenset({shape})))
+
+
+def _may_hold_text(kind: msgspec.inspect.Type, above: frozenset[type]) -> bool:
+    """Tell whether a value of a type can hold text; an enumeration's members are our own."""
+    match kind:
+        case msgspec.inspect.IntType() | msgspec.inspect.BytesType() | msgspec.inspect.BoolType():
+            return False
+        case msgspec.inspect.NoneType() | msgspec.inspect.EnumType() | msgspec.inspect.LiteralType():
+            return False
+        case msgspec.inspect.VarTupleType(item) | msgspec.inspect.ListType(item):
+            return _may_hold_text(item, above)
+        case msgspec.inspect.TupleType(items):
+            return any(_may_hold_text(item, above) for item in items)
+        case msgspec.inspect.UnionType(types):
+            return any(_may_hold_text(item, above) for item in types)
+        case msgspec.inspect.StructType() if kind.cls in above:
+            return False
+        case msgspec.inspect.StructType():
+            return any(_may_hold_text(field.type, above | {kind.cls}) for field in kind.fields)
+        case _:
+            return True
 
 
 def is_clean_text(text: str) -> bool:
