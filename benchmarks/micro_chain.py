@@ -12,6 +12,7 @@ import hashlib
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from node.chain.block import Block
@@ -54,22 +55,21 @@ def measure(name: str, count: int, size: int, *, p256: bool) -> None:
     assert isinstance(store, MemoryStore)
     follower = Ledger.open(store.copy(), chain.document)
     spent: dict[str, list[float]] = {}
-    in_block = 0
+    in_block, size_bytes = 0, 0
     for number in range(BLOCKS):
         made = [batch(chain, f"{number}/{index}", size, p256=p256) for index in range(count)]
-        stage(spent, "submit", lambda made=made: [follower.submit(data) for data in made])
-        for data in made:
-            chain.ledger.submit(data)
+        stage(spent, "submit", partial(submit, follower, made))
+        submit(chain.ledger, made)
         block = stage(spent, "build", chain.build)
-        in_block = len(block.transactions)
-        stage(spent, "execute", lambda block=block: execute(follower, block, follower._cache))  # noqa: SLF001 – the figure is the ledger's own
-        cold = TransactionCache(chain.network, 0)
-        stage(spent, "execute cold", lambda block=block, cold=cold: execute(follower, block, cold))
+        in_block, size_bytes = len(block.transactions), len(made[0])
+        warm, cold = follower._cache, TransactionCache(chain.network, 0)  # noqa: SLF001 – the figure is the ledger's own
+        stage(spent, "execute", partial(execute, follower, block, warm))
+        stage(spent, "execute cold", partial(execute, follower, block, cold))
         certificate = chain.certificate(block)
-        stage(spent, "validate", lambda block=block: follower.validate_block(block))
-        stage(spent, "commit", lambda block=block, certificate=certificate: follower.commit_block(block, certificate))
+        stage(spent, "validate", partial(follower.validate_block, block))
+        stage(spent, "commit", partial(follower.commit_block, block, certificate))
         chain.ledger.commit_block(block, certificate)
-    print(f"\n{name}: {in_block} a block, {len(block.transactions[0])} bytes each; µs a transaction")
+    print(f"\n{name}: {in_block} a block, {size_bytes} bytes each; µs a transaction")
     for what, seconds in spent.items():
         per = [second * 1e6 / (count if what == "submit" else in_block) for second in seconds]
         print(f"  {what:14} best {min(per):8.1f}   median {statistics.median(per):8.1f}")
@@ -80,6 +80,12 @@ def batch(chain: TestChain, seed: str, size: int, *, p256: bool) -> bytes:
     ids = [sha256(f"{seed}/{index}".encode()) for index in range(size)]
     payload = CredentialIssue(DEFINITION, merkle.root(ids), size, b"".join(ids))
     return chain.transaction("credential.issue", payload, signer=UGTO, by=[transaction_key(UGTO, 0 if p256 else 1)])
+
+
+def submit(ledger: Ledger, transactions: list[bytes]) -> None:
+    """Submit transactions one by one."""
+    for data in transactions:
+        ledger.submit(data)
 
 
 def execute(ledger: Ledger, block: Block, cache: TransactionCache) -> None:
