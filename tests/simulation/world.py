@@ -145,11 +145,13 @@ class Node:
         self.world.steps += 1
 
     def rejected(self, sender: str, rejection: Rejected) -> None:
+        self.world.on_refused(self, rejection)
         self.world.rejections[rejection.reason] = self.world.rejections.get(rejection.reason, 0) + 1
 
     def committed(self, block: Block, certificate: Certificate) -> None:
         if self.is_judged:
             self.world.checkers.on_committed(self.name, block, certificate, self.chain.state_root)
+            self.world.on_decided(self, block, certificate)
             self.world.trace(f"{self.name} {block.header.height} {block.hash().hex()}")
 
 
@@ -242,6 +244,12 @@ class World:
 
     def trace(self, line: str) -> None:
         self._trace.update(line.encode())
+
+    def on_decided(self, node: Node, block: Block, certificate: Certificate) -> None:
+        """A judged node has committed; for worlds that keep a transcript."""
+
+    def on_refused(self, node: Node, rejection: Rejected) -> None:
+        """A node has refused something; for worlds that keep a transcript."""
 
     def honest(self) -> list[Node]:
         return [node for node in self.nodes if node.is_judged]
