@@ -1,0 +1,18 @@
+"""Every benchmark, one after the other, each in a process of its own: `make bench`."""
+
+import subprocess
+import sys
+
+BENCHMARKS = ("micro_state", "micro_chain", "micro_documents", "micro_p2p", "rpc_load", "start_up", "cluster")
+
+
+def main() -> int:
+    """Run all; the exit code is 1 if one of them failed."""
+    failed = [name for name in BENCHMARKS if subprocess.call([sys.executable, "-m", f"benchmarks.{name}"]) != 0]
+    if failed:
+        sys.stderr.write(f"failed: {', '.join(failed)}\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
