@@ -18,7 +18,9 @@ signature.
 import hashlib
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from operator import xor
 from struct import Struct
 from typing import Final, Self
@@ -34,6 +36,8 @@ BUCKET_LEAVES_AT_OPENING: Final = 4
 BUCKET_LEAVES_MAX_AVERAGE: Final = 8
 _PAIR_BYTES: Final = 64
 _SHORT_BUCKET_LEAVES: Final = 32
+_FIRST_BITS: Final = Struct(">I60x").iter_unpack
+"""Reads the first 32 bits of each pair's key hash."""
 _UNPACK: Final = tuple(Struct(">" + "Q24x32s" * count).unpack for count in range(_SHORT_BUCKET_LEAVES + 1))
 """By number of pairs: reads (first 64 bits of the key hash, leaf hash) of each at one call."""
 
@@ -164,18 +168,17 @@ class Tree(TreeView):
         self._buckets = [b""] * (1 << self.depth)
 
     @classmethod
-    def from_sorted(cls, pairs: Iterable[tuple[Hash, Hash]], key_count_expected: int) -> Self:
-        """Build a tree from ascending (key hash, leaf hash); the expected number only sizes it."""
+    def from_sorted(cls, chunks: Iterable[bytes], key_count_expected: int) -> Self:
+        """Build a tree from ascending pairs (key hash | leaf hash), any number of them at a time.
+
+        The expected number of keys only sizes it.
+        """
         tree = cls(key_count_expected)
-        index, end, parts = -1, b"", list[bytes]()
-        for key, leaf in pairs:
-            if key >= end:
-                tree._fill(index, b"".join(parts))
-                index = tree._bucket_of(key)
-                end = tree._end_of(index)
-                parts = []
-            parts += (key, leaf)
-        tree._fill(index, b"".join(parts))
+        rest = b""
+        for chunk in chunks:
+            rest = tree._fill_complete(rest + chunk)
+        if rest:
+            tree._fill(tree._bucket_of(rest), rest)
         tree._hash_heap()
         tree._grow_if_crowded()
         return tree
@@ -247,6 +250,17 @@ class Tree(TreeView):
             slots.update(above)
             level = above
         return slots
+
+    def _fill_complete(self, pairs: bytes) -> bytes:
+        """Fill every bucket but the last that some pairs belong to; return the pairs of the last."""
+        shift = 32 - self.depth
+        sizes = Counter([bits >> shift for (bits,) in _FIRST_BITS(pairs)])
+        start = 0
+        for index, count in islice(sizes.items(), max(len(sizes) - 1, 0)):
+            end = start + _PAIR_BYTES * count
+            self._fill(index, pairs[start:end])
+            start = end
+        return pairs[start:]
 
     def _fill(self, index: int, pairs: bytes) -> None:
         """Set one bucket and its slot, not what is above."""

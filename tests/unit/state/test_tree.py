@@ -33,6 +33,13 @@ def apply_naively(leaves: dict[bytes, bytes], changes: dict[bytes, bytes | None]
             leaves[key] = leaf
 
 
+def built(leaves: dict[bytes, bytes], key_count_expected: int, chunk_pairs: int = 7) -> Tree:
+    """Return a tree built at once, its pairs coming a few at a time."""
+    pairs = b"".join(key + leaf for key, leaf in sorted(leaves.items()))
+    size = 64 * chunk_pairs
+    return Tree.from_sorted((pairs[i : i + size] for i in range(0, len(pairs), size)), key_count_expected)
+
+
 def check_against(tree: TreeView, leaves: dict[bytes, bytes], probe: bytes) -> None:
     """Compare everything that can be asked of a tree."""
     assert (tree.root, tree.key_count) == (naive_root(leaves), len(leaves))
@@ -64,8 +71,8 @@ def test_tree_is_the_naive_trie(blocks: list[dict[bytes, bytes | None]], probe: 
         check_against(tree, before, probe)
         tree.install(prepared)
         check_against(tree, leaves, probe)
-    rebuilt = Tree.from_sorted(sorted(leaves.items()), len(leaves))
-    check_against(rebuilt, leaves, probe)
+    for chunk_pairs in (1, 7, 1_000):
+        check_against(built(leaves, len(leaves), chunk_pairs), leaves, probe)
 
 
 def test_empty_tree_has_the_root_of_nothing() -> None:
@@ -84,8 +91,8 @@ def test_root_does_not_depend_on_depth_or_order() -> None:
     grown = Tree()
     for first in range(0, len(leaves), 5_000):
         grown.install(grown.prepare(dict(list(leaves.items())[first : first + 5_000])))
-    deep = Tree.from_sorted(sorted(leaves.items()), 40 * len(leaves))
-    shallow = Tree.from_sorted(sorted(leaves.items()), 0)
+    deep = built(leaves, 40 * len(leaves))
+    shallow = built(leaves, 0)
     at_once = Tree()
     at_once.install(at_once.prepare(leaves))
     expected = naive_root(leaves)
@@ -123,7 +130,7 @@ def test_hashes_that_begin_with_zero_are_not_empty() -> None:
     tree = Tree()
     tree.install(tree.prepare(leaves))
     assert tree.root == naive_root(leaves)
-    assert Tree.from_sorted(sorted(leaves.items()), 256).root == naive_root(leaves)
+    assert built(leaves, 256).root == naive_root(leaves)
 
 
 def test_leaf_is_found_only_at_its_own_place() -> None:
