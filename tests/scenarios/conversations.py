@@ -126,7 +126,7 @@ def one_faulty_freezes_nobody() -> Table:
 
 
 def body_that_nobody_kept() -> Table:
-    """PROTOCOL §9.6. The proposer of view 1 never saw the prepared block: a signer that stored it before voting has it."""
+    """PROTOCOL §9.6. The proposer of view 1 never saw the prepared block; a signer that stored it has it."""
     table = Table()
     table.submit(b"t1")
     table.say("B does not get the Proposal; A, C and D prepare it; then A is gone, and all lose power")

@@ -207,7 +207,7 @@ class Table(World):
 
 def of_type(*types: type) -> Filter:
     """Choose messages of these types."""
-    return lambda sender, receiver, message: isinstance(message, types)
+    return lambda *entry: isinstance(entry[2], types)
 
 
 def either(*filters: Filter) -> Filter:

@@ -1,0 +1,99 @@
+"""What a replica promised, read back as it was written."""
+
+import pytest
+
+from node.chain.certificate import Phase
+from node.consensus.messages import KeptBlock, Prepared, PromisedProposal, SignsFrom
+from node.errors import StorageError
+from node.journal import Journal
+from node.state.kv import MemoryStore, WriteBatch
+from tests.unit.consensus.desk import Desk
+
+DESK = Desk()
+BLOCK = DESK.block()
+RECORDS = (
+    KeptBlock(BLOCK),
+    PromisedProposal(DESK.head(0, BLOCK.hash()), (), None),
+    DESK.prepare(0, 0, BLOCK.hash()),
+    Prepared(DESK.certificate(Phase.PREPARE, 0, BLOCK.hash())),
+    DESK.commit(0, 0, BLOCK.hash()),
+    DESK.view_change(0, 1, DESK.certificate(Phase.PREPARE, 0, BLOCK.hash())),
+)
+
+
+def test_records_come_back_in_order_after_a_restart() -> None:
+    """Also when they were written in several batches, by several lives."""
+    store = MemoryStore()
+    Journal(store).append(1, RECORDS[:2])
+    Journal(store).append(1, RECORDS[2:])
+    assert Journal(store.copy()).records(1) == RECORDS
+    assert Journal(store).records(2) == ()
+
+
+def test_kept_block_is_found_by_height_and_hash() -> None:
+    """Also after a restart; another height or hash is none."""
+    store = MemoryStore()
+    Journal(store).append(1, RECORDS)
+    for journal in (Journal(store), Journal(store.copy())):
+        assert journal.block(1, BLOCK.hash()) == BLOCK
+        assert journal.block(2, BLOCK.hash()) is None
+        assert journal.block(1, b"h" * 32) is None
+
+
+def test_decided_heights_are_forgotten() -> None:
+    """Only what lies below; the later height stays whole."""
+    store = MemoryStore()
+    journal = Journal(store)
+    journal.append(1, RECORDS)
+    journal.append(2, RECORDS[:1])
+    journal.forget_below(2)
+    assert (journal.records(1), journal.records(2)) == ((), RECORDS[:1])
+    assert journal.block(1, BLOCK.hash()) is None
+    journal.append(2, RECORDS[2:3])
+    assert Journal(store).records(2) == (RECORDS[0], RECORDS[2])
+
+
+def test_new_journal_covers_nothing_until_it_is_begun() -> None:
+    """A key without a journal must listen first; `begin` is for a key made a moment ago."""
+    store = MemoryStore()
+    assert not Journal(store).is_begun
+    Journal(store).begin()
+    assert Journal(store).is_begun
+
+
+def test_safe_distance_is_kept_for_every_height() -> None:
+    """[R3] It begins the journal, and outlives heights."""
+    store = MemoryStore()
+    Journal(store).append(1, (SignsFrom(7),))
+    journal = Journal(store)
+    journal.forget_below(5)
+    assert journal.is_begun
+    assert journal.records(5) == (SignsFrom(7),)
+
+
+def test_every_batch_is_synced_but_forgetting() -> None:
+    """What relies on a record leaves only after it is on disk."""
+    synced: list[bool] = []
+
+    class Watched(MemoryStore):
+        def write(self, batch: WriteBatch, *, sync: bool) -> None:
+            synced.append(sync)
+            super().write(batch, sync=sync)
+
+    journal = Journal(Watched())
+    journal.append(1, RECORDS)
+    journal.forget_below(2)
+    assert synced == [True, False]
+
+
+def test_damaged_record_is_said_and_fatal() -> None:
+    """The sentence names record and height, and what to do."""
+    store = MemoryStore()
+    Journal(store).append(1, RECORDS[:1])
+    ((key, value),) = store.iterate()
+    batch = WriteBatch()
+    batch.put(key, value[:-1])
+    store.write(batch, sync=True)
+    with pytest.raises(StorageError) as error:
+        Journal(store)
+    assert str(error.value).startswith("record 0 of height 1 in the journal is damaged")

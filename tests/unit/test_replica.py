@@ -1,0 +1,199 @@
+"""The replica around the core: effects in order, one write per run of records, refusals counted."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from node.consensus.inputs import Timer, TimerKind
+from node.consensus.messages import Commit, Prepare, Status, Step
+from node.errors import Reason, Rejected
+from node.journal import Journal
+from node.limits import CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX
+from node.replica import Member, PeerQuota, Replica
+from node.signer import LocalSigner
+from node.state.kv import MemoryStore, WriteBatch
+from node.wire import decode_message, encode_message
+from tests.unit.consensus.desk import NOW_MS, Desk
+
+
+class Diary:
+    """An environment, two disks and an observer that write down what happens, in order."""
+
+    def __init__(self, desk: Desk, *, begun: bool = True) -> None:
+        self.desk = desk
+        self.lines: list[str] = []
+        self.sent: list = []
+        self.timers: dict[TimerKind, tuple[Timer, int]] = {}
+        self.rejected_messages: list[tuple[str, Reason]] = []
+        self.synced: list[tuple[int, tuple[str, ...]]] = []
+        self.time_ms = NOW_MS
+        journal = Journal(WatchedStore(self, "journal"))
+        if begun:
+            journal.begin()
+        signer = LocalSigner(desk.ring.signers[desk.me], desk.network, WatchedStore(self, "signer"))
+        self.journal = journal
+        self.replica = Replica(
+            institution=desk.name(desk.me),
+            chain=desk.chain,
+            environment=self,
+            member=Member(signer, journal, b"nonce"),
+            observer=self,
+            verify_digest=desk.ring.verify,
+        )
+        self.replica.start()
+        self.lines.clear()
+
+    def now_ms(self) -> int:
+        return self.time_ms
+
+    def set_timer(self, timer: Timer, delay_ms: int) -> None:
+        self.timers[timer.kind] = (timer, delay_ms)
+
+    def send(self, receiver: str, payload: bytes) -> None:
+        self.sent.append(decode_message(payload))
+        self.lines.append(f"send {type(self.sent[-1]).__name__}")
+
+    def broadcast(self, receivers: Sequence[str] | None, payload: bytes) -> None:
+        self.sent.append(decode_message(payload))
+        self.lines.append(f"broadcast {type(self.sent[-1]).__name__}")
+
+    def request_sync(self, target_height: int, peers: Sequence[str]) -> None:
+        self.synced.append((target_height, tuple(peers)))
+
+    def stepped(self, event: object, effects: object) -> None:
+        pass
+
+    def rejected(self, sender: str, rejection: Rejected) -> None:
+        self.rejected_messages.append((sender, rejection.reason))
+
+    def committed(self, block: object, certificate: object) -> None:
+        self.lines.append("committed")
+
+    def receive(self, *messages: object) -> None:
+        for message in messages:
+            self.replica.receive(self.desk.name(self.desk.others[0]), encode_message(message))
+
+
+class WatchedStore(MemoryStore):
+    """Writes down each write."""
+
+    def __init__(self, diary: Diary, name: str) -> None:
+        super().__init__()
+        self._diary = diary
+        self._name = name
+
+    def write(self, batch: WriteBatch, *, sync: bool) -> None:
+        self._diary.lines.append(f"{self._name} {len(batch)} {'synced' if sync else 'later'}")
+        super().write(batch, sync=sync)
+
+
+def test_persists_then_signs_then_sends() -> None:
+    """Body and vote are one synced write; the signer's record is another; then the Prepare leaves."""
+    desk = Desk()
+    diary = Diary(desk)
+    diary.receive(desk.proposal(desk.block()))
+    assert diary.lines == ["journal 2 synced", "signer 1 synced", "broadcast Prepare"]
+
+
+def test_own_votes_count() -> None:
+    """Two more Prepares make Q = 3: certificate and vote in one write, then Commit, then the decision."""
+    desk = Desk()
+    diary = Diary(desk)
+    block_hash = desk.block().hash()
+    diary.receive(desk.proposal(desk.block()), *(desk.prepare(i, 0, block_hash) for i in desk.others[:2]))
+    diary.lines.clear()
+    diary.receive(*(desk.commit(i, 0, block_hash) for i in desk.others[:2]))
+    assert diary.lines == ["committed", "journal 4 later"]
+    assert desk.chain.head.height == 1
+    assert diary.replica.view().height == 2
+    assert diary.replica.counters.blocks_committed == 1
+
+
+def test_refusal_is_counted_and_nothing_stops() -> None:
+    """Garbage, a forged vote, then a good proposal."""
+    desk = Desk()
+    diary = Diary(desk)
+    sender = desk.name(desk.others[0])
+    diary.replica.receive(sender, b"\xc1")
+    diary.receive(desk.prepare(desk.others[0], 0, b"h" * 32).__class__(0, 1, 0, b"h" * 32, 0, bytes(64)))
+    diary.receive(desk.proposal(desk.block()))
+    assert diary.rejected_messages == [(sender, Reason.MALFORMED), (sender, Reason.BAD_SIGNATURE)]
+    assert diary.replica.counters.rejected == {Reason.MALFORMED: 1, Reason.BAD_SIGNATURE: 1}
+    assert isinstance(diary.sent[-1], Prepare)
+
+
+def test_signer_that_refuses_keeps_the_replica_silent() -> None:
+    """A restored journal meets a newer signer's record: no message, one count, no crash."""
+    desk = Desk()
+    diary = Diary(desk)
+    member = diary.replica._member
+    assert member is not None
+    member.signer.sign(desk.view_change(desk.me, 9))
+    diary.lines.clear()
+    diary.receive(desk.proposal(desk.block()))
+    assert diary.lines == ["journal 2 synced"]
+    assert diary.replica.counters.signing_refused == 1
+
+
+def test_sync_moves_the_replica_to_the_next_height() -> None:
+    """Once, however often it is told."""
+    desk = Desk()
+    diary = Diary(desk)
+    block = desk.block()
+    desk.chain.commit_block(block, desk.certificate(2, 0, block.hash()))
+    diary.replica.on_committed_by_sync()
+    diary.replica.on_committed_by_sync()
+    assert diary.replica.view().height == 2
+
+
+def test_view_says_whom_the_replica_waits_for() -> None:
+    """The proposer first; then those whose vote is missing."""
+    desk = Desk()
+    diary = Diary(desk)
+    proposer = desk.name(desk.rotation.proposer(0))
+    view = diary.replica.view()
+    assert (view.step, view.missing, view.quorum, view.may_sign) == (Step.WAITING, (proposer,), 3, True)
+    diary.receive(desk.proposal(desk.block()))
+    view = diary.replica.view()
+    assert (view.step, view.prepares) == (Step.PREPARING, (desk.name(desk.me),))
+    assert view.missing == tuple(desk.name(i) for i in desk.others)
+    timer, _ = diary.timers[TimerKind.VIEW]
+    diary.replica.on_timer(timer)
+    view = diary.replica.view()
+    assert (view.view, view.step, view.view_changes) == (1, Step.VIEW_CHANGING, (desk.name(desk.me),))
+    assert diary.replica.counters.missed_proposals == {proposer: 1}
+
+
+def test_validator_without_journal_only_listens() -> None:
+    """[R2] It asks under its nonce and signs no vote."""
+    desk = Desk()
+    diary = Diary(desk, begun=False)
+    diary.receive(desk.proposal(desk.block()))
+    assert diary.lines == []
+    timer, _ = diary.timers[TimerKind.TICK]
+    diary.replica.on_timer(timer)
+    assert isinstance(diary.sent[-1], Status) and diary.sent[-1].probe == b"nonce"
+    assert not diary.replica.view().may_sign
+
+
+def test_late_votes_are_counted() -> None:
+    """For heights that are decided."""
+    desk = Desk()
+    diary = Diary(desk)
+    diary.receive(Commit(0, 0, 0, b"h" * 32, 0, bytes(64)))
+    assert diary.replica.counters.votes_late == 1
+
+
+def test_peer_that_floods_is_refused_for_the_rest_of_the_second() -> None:
+    """[B4] Two thousand messages; others are not touched."""
+    quota = PeerQuota()
+    for _ in range(CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX):
+        quota.spend("a.example", 1, 5_000)
+    with pytest.raises(Rejected) as refusal:
+        quota.spend("a.example", 1, 5_999)
+    assert refusal.value.detail == "more than 2000 messages a second from a.example"
+    quota.spend("b.example", 1, 5_999)
+    quota.spend("a.example", 1, 6_000)
+    with pytest.raises(Rejected) as refusal:
+        quota.spend("a.example", 2**30, 6_000)
+    assert refusal.value.detail == "more than 33554432 bytes a second from a.example"
