@@ -197,13 +197,14 @@ def components(records: ProvenRecords, credential_id: Hash, as_of_ms: TimestampM
             "Los componentes son demasiados para comprobarlos todos.", "The components are too many to check them all."
         )
         return Light(LightName.COMPONENTS, False, text, detail)
-    if found.unaccredited or found.finding.impairment is Impairment.REVOKED:
+    impairment = _impairment(found)
+    if impairment is Impairment.REVOKED:
         text = Text(
             f"Un componente ya no vale, y con él esta credencial (al {when}).",
             f"A component no longer counts, and with it this credential (as of {when}).",
         )
         return Light(LightName.COMPONENTS, False, text, detail)
-    if found.finding.impairment is Impairment.IMPAIRED:
+    if impairment is Impairment.IMPAIRED:
         # The pathway's own word: `flag` marks the result and lets it stand; under `revoke` a
         # suspended component suspends it.
         stands = found.stack.cascade is Cascade.FLAG
@@ -224,6 +225,15 @@ def components(records: ProvenRecords, credential_id: Hash, as_of_ms: TimestampM
         ),
         detail,
     )
+
+
+def _impairment(found: StackedFinding) -> Impairment:
+    """Return the cascade's effect; a component whose issuer was not accredited counts as void."""
+    if not found.unaccredited or found.stack.cascade is Cascade.NONE:
+        return found.finding.impairment
+    if found.stack.cascade is Cascade.REVOKE:
+        return Impairment.REVOKED
+    return max(found.finding.impairment, Impairment.IMPAIRED, key=list(Impairment).index)
 
 
 def _consent(found: StackedFinding) -> Text:

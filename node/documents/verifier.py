@@ -15,7 +15,7 @@ from node.chain.proof import (
     verify_headers,
     verify_records,
 )
-from node.chain.records.credential import Batch, Origin
+from node.chain.records.credential import LEAF_VERSION, Batch, Origin
 from node.documents import chain_lights, content_light
 from node.documents.answer import NOT_PROVEN, UNREADABLE, Answer, Light, LightName, Summary, Text
 from node.documents.bundle import Bundle, read_bundle
@@ -137,6 +137,8 @@ def _issued(bundle: Bundle, chain: _Chain) -> Light:
     assert chain.trusted is not None
     if bundle.leaf.genesis_hash != chain.trusted.network.genesis_hash:
         raise Rejected(Reason.UNKNOWN_NETWORK, f"the leaf is of network {bundle.leaf.genesis_hash.hex()}")
+    if bundle.leaf.version != LEAF_VERSION:
+        raise Rejected(Reason.UNKNOWN_VERSION, f"leaf version {bundle.leaf.version}, known is {LEAF_VERSION}")
     if batch.act.height > chain.trusted.header.height:
         raise Rejected(Reason.BAD_PROOF, f"issued at height {batch.act.height}, above the proven header")
     credential_id = bundle.leaf.credential_id()
