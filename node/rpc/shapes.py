@@ -21,6 +21,9 @@ from node.rpc.jsonrpc import ErrorCode, RpcError
 
 T = TypeVar("T")
 
+END: Final = r"(?!\n)"
+"""Behind `$`, which in Python also matches before a last line break; JSON Schema's dialect reads it alike."""
+
 Hex32: TypeAlias = Annotated[
     str, Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64, description="32 bytes in lower-case hex")
 ]
@@ -28,7 +31,7 @@ Hex: TypeAlias = Annotated[str, Meta(pattern="^([0-9a-f]{2})*$", description="by
 TransactionHex: TypeAlias = Annotated[
     str,
     Meta(
-        pattern="^([0-9a-f]{2})+$",
+        pattern="^([0-9a-f]{2})+$" + END,
         max_length=2 * TRANSACTION_BYTES_MAX,
         description="canonical bytes of a signed transaction in lower-case hex",
     ),
@@ -42,10 +45,10 @@ Time: TypeAlias = Annotated[
     ),
 ]
 Institution: TypeAlias = Annotated[
-    str, Meta(pattern=INSTITUTION_ID_PATTERN, min_length=3, max_length=63, description="id such as `ugto.mx`")
+    str, Meta(pattern=INSTITUTION_ID_PATTERN + END, min_length=3, max_length=63, description="id such as `ugto.mx`")
 ]
 CatalogueId: TypeAlias = Annotated[
-    str, Meta(pattern=CATALOGUE_ID_PATTERN, max_length=135, description="`<institution>/<slug>/<version>`")
+    str, Meta(pattern=CATALOGUE_ID_PATTERN + END, max_length=135, description="`<institution>/<slug>/<version>`")
 ]
 ShortText: TypeAlias = Annotated[str, Meta(max_length=200)]
 Cursor: TypeAlias = Annotated[str, Meta(max_length=200, description="`next_cursor` of the page before")]

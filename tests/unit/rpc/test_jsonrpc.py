@@ -190,7 +190,9 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), st.lists, max_leaves=8
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        st.lists,
+        max_leaves=8,
     )
 )
 def test_any_json_as_parameters_is_taken_or_refused(value: object) -> None:
