@@ -120,6 +120,8 @@ PROOF_STEPS_MAX: Final = 256
 MERKLE_PATH_STEPS_MAX: Final = 32
 
 # --- mempool (this process) ---
+BATCHES_REMEMBERED_MAX: Final = 128
+"""Batches whose root need not be computed again; 17 MB at the most."""
 MEMPOOL_TRANSACTIONS_MAX: Final = 20_000
 MEMPOOL_BYTES_MAX: Final = 128 * 1024 * 1024
 MEMPOOL_SHARE_PER_INSTITUTION_PERCENT: Final = 50
