@@ -31,9 +31,9 @@ from tools.commands.catalogue import read_table
 from tools.console import open_keystore
 from tools.local_network import LocalNetwork, running
 
-DEMO: Final = Path(__file__).parent.parent / "genesis" / "demo"
+DEMO: Final = DEMO_FOLDER
 ISSUERS: Final = ("anahuac.mx", "bajio.delasalle.edu.mx", "itleon.edu.mx", "ugto.mx", "udec.edu.mx", "tecmilenio.mx")
-CALLS_PER_REQUEST: Final = 10
+CALLS_PER_REQUEST: Final = 25
 REQUESTS_AT_ONCE: Final = 8
 
 

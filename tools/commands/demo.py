@@ -38,6 +38,7 @@ SECOND: Final = "bajio.delasalle.edu.mx"
 NEWCOMER: Final = "instituto-ejemplo.mx"
 PREFERRED_PORT: Final = 8_600
 COMMAND_TIMEOUT_S: Final = 600
+DEMO_FOLDER: Final = Path(str(resources.files("genesis").joinpath("demo")))
 _root = click.Group()
 
 
@@ -294,24 +295,25 @@ class Story:
 
     def pila(self, *arguments: str | Path, expect: int = 0) -> dict[str, Any]:
         """Run a command of the command line, which must end with a code, and return what it says."""
-        code, out, err = self._run(arguments)
+        code, out, err = run_pila(*arguments)
         if code != expect:
             named = " ".join(str(argument) for argument in arguments[:3])
             raise DemoFailed(f"`pila {named} …` ended with {code} instead of {expect}: {err or out}")
         found: dict[str, Any] = json.loads(out)
         return found
 
-    @staticmethod
-    def _run(arguments: tuple[str | Path, ...]) -> tuple[int, str, str]:
-        ended = subprocess.run(
-            [sys.executable, "-m", "tools.pila", *map(str, arguments), "--json"],
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            timeout=COMMAND_TIMEOUT_S,
-        )
-        return ended.returncode, ended.stdout, ended.stderr.strip()
+
+def run_pila(*arguments: str | Path) -> tuple[int, str, str]:
+    """Run a command of the command line as a process; returns exit code, stdout (JSON) and stderr."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "tools.pila", *map(str, arguments), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=COMMAND_TIMEOUT_S,
+    )
+    return ended.returncode, ended.stdout, ended.stderr.strip()
 
 
 def definition_id(file: Path) -> str:
@@ -358,10 +360,9 @@ def demo(once: bool, validators: int, folder: Path | None, base_port: int | None
         check_empty(folder)
         work = folder / "work"
         work.mkdir(parents=True)
-        input_folder = stack.enter_context(resources.as_file(resources.files("genesis").joinpath("demo")))
         port = base_port if base_port is not None else free_base_port(validators, first=PREFERRED_PORT)
         network = stack.enter_context(running(folder / "network", validators=validators, base_port=port))
-        story = Story(network, work, input_folder)
+        story = Story(network, work, DEMO_FOLDER)
         try:
             for name, act in STEPS:
                 story.run(name, functools.partial(act, story))
