@@ -44,7 +44,9 @@ def exchange(
             yield data[start : start + 65_536]
 
     async def use(url: str, session: aiohttp.ClientSession) -> None:
-        async with session.post(f"{url}/rpc", data=pieces() if chunked else io.BytesIO(data), headers=headers) as response:
+        async with session.post(
+            f"{url}/rpc", data=pieces() if chunked else io.BytesIO(data), headers=headers
+        ) as response:
             text = await response.text()
             found.append((response.status, json.loads(text) if text else None))
 
