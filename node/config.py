@@ -28,7 +28,7 @@ CONFIG_BYTES_MAX: Final = 1024 * 1024
 
 Address: TypeAlias = Annotated[str, Meta(min_length=3, max_length=262)]
 """`host:port`; an IPv6 host stands in brackets."""
-_ADDRESS: Final = re.compile(r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})$")
+_ADDRESS: Final = re.compile(r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})\Z")
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
