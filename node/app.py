@@ -6,13 +6,11 @@ to them comes as a callback, and a callback that fails stops the node. Source: A
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,30 +18,18 @@ from aiohttp import web
 
 from node import gossip, sync
 from node.chain.answers import Committed, Submission
-from node.chain.genesis import genesis_hash
-from node.chain.genesis_document import GenesisDocument
-from node.chain.genesis_json import parse_document
 from node.chain.ledger import Ledger
 from node.chain.records.credential import Batch
 from node.chain.records.definition import Definition
 from node.chain.records.institution import Purpose
 from node.channels import Channel
 from node.clock import monotonic_seconds, wall_ms
-from node.config import (
-    DATA_FOLDER,
-    FRESH_KEY_FILE,
-    GENESIS_FILE,
-    LOCK_FILE,
-    NODE_KEYSTORE_FILE,
-    Config,
-    load_config,
-    split_address,
-)
+from node.config import DATA_FOLDER, FRESH_KEY_FILE, Config, load_config, split_address
 from node.crypto.signing import Signer
 from node.environment import Callbacks, ReplicaEnvironment
 from node.errors import ConfigError, Reason, Rejected, StorageError
+from node.home import Home, locked, read_home
 from node.journal import Journal
-from node.keystore import Keystore
 from node.limits import LOOKBACKS_PER_SECOND_MAX
 from node.log import configure, get_logger
 from node.membership import Membership
@@ -83,7 +69,7 @@ def run(home: Path, passphrase: bytes | None = None) -> None:
     """
     config = load_config(home)
     configure(config.log.level)
-    with _locked(home), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with locked(home), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(home, config, passphrase))
 
 
@@ -96,58 +82,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-@contextlib.contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    """Hold the home for this process; the kernel lets go of it however the process ends. Raises: ConfigError."""
-    path = home / LOCK_FILE
-    try:
-        file = path.open("a+b")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"a node runs on {home} already; stop it first, or give another --home") from None
-        yield
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """What a node is made from."""
-
-    folder: Path
-    config: Config
-    genesis: GenesisDocument
-    keystore: Keystore
-
-
-def _read_home(folder: Path, config: Config, passphrase: bytes | None) -> Home:
-    """Read genesis and keys. Raises: ConfigError naming the file."""
-    path = folder / GENESIS_FILE
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        genesis, claimed = parse_document(data)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    found = genesis_hash(genesis)
-    if claimed is not None and claimed != found:
-        raise ConfigError(f"{path}: genesis_hash is {claimed.hex()}, the document makes {found.hex()}")
-    keystore = Keystore.open(folder / NODE_KEYSTORE_FILE, passphrase)
-    if keystore.institution != config.node.institution:
-        raise ConfigError(
-            f"{folder / NODE_KEYSTORE_FILE} is the keystore of {keystore.institution}, "
-            f"node.institution in the configuration is {config.node.institution}"
-        )
-    return Home(folder, config, genesis, keystore)
-
-
 async def _run(folder: Path, config: Config, passphrase: bytes | None) -> None:
     """Open the stores, run everything, and close the stores whatever happens."""
-    home = _read_home(folder, config, passphrase)
+    home = read_home(folder, config, passphrase)
     log = get_logger("app")
     data = folder / DATA_FOLDER
     cache_bytes = config.storage.cache_mebibytes * 2**20

@@ -39,6 +39,7 @@ MAY_WAIT: Final = (
     "node/__main__.py",
     "node/app.py",
     "node/replica.py",
+    "node/running.py",
     "node/sync.py",
     "node/wire.py",
     "node/journal.py",
