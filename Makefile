@@ -57,7 +57,7 @@ check: $(INSTALLED)  ## Format, lint, types, import contracts, spelling; no test
 	$(BIN)/codespell
 
 sim: $(INSTALLED)  ## Whole networks in one process under SEEDS= seeded schedules with faults
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+	$(BIN)/python -m tools.simulate --seeds $(SEEDS)
 
 bench: $(INSTALLED)  ## Micro and cluster benchmarks
 	$(BIN)/python -m benchmarks

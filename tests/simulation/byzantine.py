@@ -32,7 +32,7 @@ from node.consensus.messages import (
 from node.crypto.signing import Signer
 from node.primitives import Hash, Signature
 from node.wire import decode_message, encode_message
-from tests.simulation.twin_chain import TwinChain
+from tests.simulation.backends import SimulatedChain
 
 REPLAYS_KEPT = 60
 S = TypeVar("S", bound=Signed)
@@ -70,7 +70,7 @@ class Attacker:
         index: int,
         count: int,
         key: Signer,
-        chain: TwinChain,
+        chain: SimulatedChain,
         outlet: Outlet,
         attacks: Sequence[str],
         random: Random,
@@ -247,7 +247,7 @@ class Attacker:
         chain = self._chain
         name = chain.validators_at(1).members[self._index].institution
         timestamp_ms = chain.head.timestamp_ms + self._random.randrange(1, 5_000)
-        return chain.block_of(tuple(list(chain.mempool)[1:3]), proposer=name, timestamp_ms=timestamp_ms)
+        return chain.other_block(proposer=name, timestamp_ms=timestamp_ms)
 
     def _signed(self, message: S) -> S:
         digest = signing_digest(self._chain.network, signed_part(message))

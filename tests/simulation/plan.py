@@ -16,6 +16,8 @@ class Plan:
     """Indexes of validators that lie; at most f together with `amnesiac`."""
     attacks: tuple[str, ...]
     real_signatures: bool
+    real_ledger: bool
+    """Machines run node.chain.ledger with real transactions; four validators, real signatures."""
     delay_ms: tuple[int, int]
     loss_percent: int
     loss_by_kind: tuple[tuple[int, int], ...]
@@ -58,7 +60,8 @@ ATTACKS = (
 def draw(seed: int, *, sizes: tuple[int, ...] = SIZES) -> Plan:
     """Return the plan of a seed."""
     random = Random(f"plan/{seed}")
-    n = random.choice(sizes)
+    real_ledger = sizes is SIZES and random.random() < 0.06
+    n = 4 if real_ledger else random.choice(sizes)
     f = (n - 1) // 3
     hurt = tuple(
         (kind, random.choice((40, 70, 95))) for kind in random.choice(((), (), (3,), (3,), (2,), (3, 7), (5,), (3, 5)))
@@ -82,7 +85,8 @@ def draw(seed: int, *, sizes: tuple[int, ...] = SIZES) -> Plan:
         validators=n,
         byzantine=liars,
         attacks=attacks,
-        real_signatures=random.random() < 0.05,
+        real_signatures=random.random() < 0.05 or real_ledger,
+        real_ledger=real_ledger,
         delay_ms=random.choice(((1, 20), (5, 80), (1, 400), (20, 1_200))),
         loss_percent=0 if calm else random.choice((0, 1, 5, 15, 30)),
         loss_by_kind=hurt,
@@ -108,6 +112,7 @@ def quiet(validators: int, *, machines: int | None = None, scripted_ms: int = 1,
         byzantine=(),
         attacks=(),
         real_signatures=False,
+        real_ledger=False,
         delay_ms=(5, 30),
         loss_percent=0,
         loss_by_kind=(),

@@ -159,6 +159,18 @@ class TwinChain:
             raise Rejected(Reason.WRONG_ROOT, "state root")
         self._valid[block_hash] = root
 
+    def take(self, transaction: bytes) -> bool:
+        return self.submit(transaction)
+
+    def other_block(self, *, proposer: str, timestamp_ms: int) -> Block:
+        return self.block_of(list(self.mempool)[1:3], proposer=proposer, timestamp_ms=timestamp_ms)
+
+    def executed_root(self) -> Hash:
+        return self.state_root
+
+    def included(self) -> dict[bytes, int]:
+        return self.state
+
     def commit_block(self, block: Block, certificate: Certificate) -> None:
         self.validate_block(block)
         self.archive.append(block, certificate)

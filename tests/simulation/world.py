@@ -11,7 +11,6 @@ from random import Random
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate
-from node.chain.validator_set import Validator, ValidatorSet
 from node.consensus.effects import Effect
 from node.consensus.inputs import Input, Timer, TimerKind
 from node.consensus.rotation import Rotation, RotationOf, proposer_order
@@ -21,14 +20,13 @@ from node.journal import Journal
 from node.replica import Member, Replica
 from node.signer import LocalSigner
 from node.wire import decode_message
+from tests.simulation.backends import Backend, LedgerBackend, SimulatedChain, TwinBackend, crash_disk
 from tests.simulation.byzantine import Attacker, UnscrupulousSigner
 from tests.simulation.checkers import Checkers, Violation
 from tests.simulation.oracle import Oracle
 from tests.simulation.parts import KeyRing, SimulatedCrash, SimulatedDisk
 from tests.simulation.plan import Plan
-from tests.simulation.twin_chain import Archive, TwinChain, genesis_header
 
-START_MS = 1_700_000_000_000
 PROGRESS_HEIGHTS = 3
 PROGRESS_LIMIT_MS = 400_000
 """Simulated; a healed network has to add three heights within it, whatever its timers had grown to."""
@@ -45,7 +43,7 @@ class Node:
         self.index = index
         self.name = world.names[index]
         self.is_liar = is_liar
-        self.archive = Archive()
+        self.archive = world.backend.disk()
         self.journal_disk = SimulatedDisk()
         self.signer_disk = SimulatedDisk()
         self.is_up = False
@@ -53,7 +51,7 @@ class Node:
         self.writes = 0
         self.skew_ms = world.plan.skew_ms[index]
         self.timers: dict[TimerKind, int] = {}
-        self.chain: TwinChain
+        self.chain: SimulatedChain
         self.replica: Replica
         self.attacker: Attacker | None = None
         self.seat = world.validators.index_of(self.name)
@@ -65,13 +63,18 @@ class Node:
         if self.seat is not None:
             Journal(self.journal_disk).begin()
 
+    @property
+    def height(self) -> int:
+        """Of its head; 0 when it never came as far as opening its chain."""
+        return self.chain.head.height if hasattr(self, "chain") else 0
+
     def start(self) -> None:
         """Power on."""
         world = self.world
         self.is_up = True
         self.incarnation += 1
         self.timers = {}
-        self.chain = TwinChain(world.genesis, world.validators, self.archive, world.ring.verify)
+        self.chain = world.backend.open(self.archive)
         member = None
         if self.seat is not None:
             key = world.ring.signers[self.seat]
@@ -99,13 +102,13 @@ class Node:
     def stop(self) -> None:
         """Power off: of what was not synced any suffix is lost."""
         self.is_up = False
-        for disk in (self.journal_disk, self.signer_disk):
-            disk.crash(self.world.random.randint(0, disk.unsynced))
+        for disk in (self.journal_disk, self.signer_disk, self.archive):
+            crash_disk(disk, self.world.random)
 
     # What the replica needs of the world
 
     def now_ms(self) -> int:
-        return START_MS + self.world.time_ms + self.skew_ms
+        return self.world.backend.start_ms + self.world.time_ms + self.skew_ms
 
     def set_timer(self, timer: Timer, delay_ms: int) -> None:
         version = self.timers.get(timer.kind, 0) + 1
@@ -150,7 +153,7 @@ class Node:
 
     def committed(self, block: Block, certificate: Certificate) -> None:
         if self.is_judged:
-            self.world.checkers.on_committed(self.name, block, certificate, self.chain.state_root)
+            self.world.checkers.on_committed(self.name, block, certificate, self.chain.executed_root())
             self.world.on_decided(self, block, certificate)
             self.world.trace(f"{self.name} {block.header.height} {block.hash().hex()}")
 
@@ -181,19 +184,16 @@ class World:
         self._trace = hashlib.sha256()
         n = plan.validators
         self.ring = KeyRing(n, plan.seed, real=plan.real_signatures)
-        names = [f"v{index:02}.example" for index in range(n)]
-        self.validators = ValidatorSet(
-            tuple(Validator(name, self.ring.signers[i].public_key) for i, name in enumerate(names))
-        )
+        self.backend: Backend = LedgerBackend(self.ring) if plan.real_ledger else TwinBackend(self.ring)
+        self.validators = self.backend.validators
         self.validators.check()
+        names = [member.institution for member in self.validators.members]
         self.names = [*names, *(["observer.example"] if plan.observer else twins)]
         self.machines: dict[str, list[int]] = {}
         """Which machines run under a name: two where a validator has a twin."""
         for index, name in enumerate(self.names):
             self.machines.setdefault(name, []).append(index)
-        self.genesis = genesis_header(self.validators, START_MS - 1_000)
-        network = TwinChain(self.genesis, self.validators, Archive(), self.ring.verify).network
-        oracle = Oracle(network, self.validators, self.ring, proposer_order(self.validators))
+        oracle = Oracle(self.backend.network, self.validators, self.ring, proposer_order(self.validators))
         self.checkers = Checkers(oracle, forks_only)
         self.nodes = [Node(self, index, is_liar=index in plan.byzantine) for index in range(len(self.names))]
         self._submitted = 0
@@ -219,7 +219,7 @@ class World:
         for node in self.nodes:
             if not node.is_up:
                 self.schedule(0, node, self._starter(node))
-        target = max(node.chain.head.height for node in self.honest()) + PROGRESS_HEIGHTS
+        target = max(node.height for node in self.honest()) + PROGRESS_HEIGHTS
         limit_ms = self.time_ms + PROGRESS_LIMIT_MS
         self.run_until(lambda: self.time_ms > limit_ms or self._all_reached(target))
         if self.checkers.forks_only:
@@ -227,7 +227,7 @@ class World:
         if not self._all_reached(target):
             raise Violation(f"progress: {self.describe()} instead of height {target}")
         for node in self.honest():
-            self.checkers.on_finished(node.name, node.chain.state, node.chain.head.height)
+            self.checkers.on_finished(node.name, node.chain.included(), node.chain.head.height)
         self.trace(f"{self.time_ms} {self.steps} {sorted(self.rejections.items())}")
         return self._trace.hexdigest()
 
@@ -259,7 +259,7 @@ class World:
         return "; ".join(f"{node.name} {node.chain.head.height}/{node.replica.view().view}" for node in self.nodes)
 
     def _all_reached(self, target: int) -> bool:
-        return all(node.is_up and node.chain.head.height >= target for node in self.honest())
+        return all(node.is_up and node.height >= target for node in self.honest())
 
     # Network
 
@@ -321,7 +321,7 @@ class World:
     def _submit(self) -> None:
         """A client gives a transaction to some nodes; gossip reaches most."""
         self._submitted += 1
-        transaction = b"transaction %d" % self._submitted
+        transaction = self.backend.transaction(self._submitted)
         self.checkers.submitted.add(transaction)
         healed = self.time_ms >= self.plan.heal_ms
         for node in self.nodes:
@@ -333,7 +333,7 @@ class World:
     @staticmethod
     def _gossip(node: Node, transaction: bytes) -> Callable[[], None]:
         def arrive() -> None:
-            if node.is_up and node.chain.submit(transaction):
+            if node.is_up and node.chain.take(transaction):
                 node.replica.on_transactions_pending()
 
         return arrive

@@ -16,6 +16,7 @@ BLOCK = DESK.block()
 
 
 def signer(store: MemoryStore) -> LocalSigner:
+    """Return the signer of the test key over a store."""
     return LocalSigner(KEY, DESK.network, store)
 
 

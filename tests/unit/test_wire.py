@@ -48,10 +48,9 @@ def test_any_bytes_are_a_message_or_refused(payload: bytes) -> None:
     """Nothing else comes out."""
     try:
         message = decode_message(payload)
-    except Rejected as rejection:
-        assert rejection.reason is Reason.MALFORMED
-    else:
-        assert encode_message(message) == payload
+    except Rejected:
+        return
+    assert encode_message(message) == payload
 
 
 @given(st.sampled_from(MESSAGES), st.data())
