@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -26,13 +26,22 @@ class LocalNetwork:
 
     def __init__(self, testnet: Testnet) -> None:
         self.testnet = testnet
+        self.prefixes: dict[int, Sequence[str]] = {}
+        """Commands that start a node for us, such as `prlimit --fsize=1000000`; they must end by exec."""
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     @classmethod
-    def make(cls, folder: Path, *, validators: int = 4, base_port: int | None = None) -> Self:
+    def make(
+        cls,
+        folder: Path,
+        *,
+        validators: int = 4,
+        base_port: int | None = None,
+        institutions: Path | None = None,
+    ) -> Self:
         """Write a network's files into an empty folder; nothing runs yet."""
         port = base_port if base_port is not None else free_base_port(validators)
-        return cls(write_testnet(folder, validators=validators, base_port=port))
+        return cls(write_testnet(folder, validators=validators, base_port=port, institutions=institutions))
 
     @property
     def nodes(self) -> tuple[TestnetNode, ...]:
@@ -45,7 +54,7 @@ class LocalNetwork:
             home = self.nodes[index].home
             with (home / "node.log").open("ab") as log:
                 self._processes[index] = subprocess.Popen(
-                    [sys.executable, "-m", "tools.pila", "start", "--home", str(home)],
+                    [*self.prefixes.get(index, ()), sys.executable, "-m", "tools.pila", "start", "--home", str(home)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -64,6 +73,9 @@ class LocalNetwork:
         try:
             with urllib.request.urlopen(self.nodes[index].rpc + "/ready", timeout=5) as response:  # noqa: S310 -- http, ours
                 return bool(response.status == 200)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
         except (urllib.error.URLError, OSError):
             return False
 

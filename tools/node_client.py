@@ -4,6 +4,7 @@ import http.client
 import itertools
 import json
 import time
+import weakref
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -52,6 +53,7 @@ class NodeClient:
         self._path = parts.path.rstrip("/") + "/rpc"
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+        weakref.finalize(self, self._connection.close)
         self._ids = itertools.count(1)
 
     def call(self, method: str, **params: object) -> Any:  # noqa: ANN401 -- the result's shape is the method's
