@@ -241,7 +241,7 @@ class Core:
         context = HeightContext(options.network, event.epoch, height, event.head, event.validators, rotation)
         me = self._index_in(event.validators)
         for record in event.records:
-            if isinstance(record, SignsFrom):
+            if isinstance(record, SignsFrom) and self._safe_start is None:  # a copied journal's is too old
                 self._safe_start = SafeStart(b"", signs_from=record.height)
         may_sign = me is not None and (self._safe_start is None or self._safe_start.is_over(height))
         self._state = HeightState(

@@ -915,6 +915,12 @@ def test_r3_the_distance_survives_a_restart(signs_from: int, prepares: bool) -> 
     assert (broadcasts(desk.receive(desk.proposal(desk.block()))) != []) == prepares
 
 
+def test_r3_the_distance_of_a_copied_journal_does_not_count() -> None:
+    """[R3] What the copy had learnt is older than what the key may have signed since."""
+    desk = Desk(records=(SignsFrom(1),), nonce=b"nonce")
+    assert desk.receive(desk.proposal(desk.block())) == []
+
+
 # Bounds and evidence
 
 
