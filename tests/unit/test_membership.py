@@ -1,0 +1,57 @@
+"""Who may connect follows the chain: keys, standings, validators, configured readers."""
+
+from node.chain.records.institution import Purpose
+from node.chain.rules.institutions import Suspend
+from node.chain.rules.keys import KeyRetire
+from node.membership import Membership
+from tests.unit.chain.kit import CONOCER, SDES, SEG, UGTO, VALIDATORS, Key, TestChain, recovery_key
+
+READER = bytes(range(32))
+
+
+def node_key(institution: str) -> Key:
+    """Return the node key of an institution."""
+    return Key(institution, Purpose.NODE)
+
+
+def test_node_keys_on_the_chain_and_configured_readers_may_connect() -> None:
+    """Each under its own name; any other key is a stranger's, one of another purpose too."""
+    membership = Membership(TestChain().ledger, {READER: "archive.example"})
+    assert membership.authorise(node_key(UGTO).public_key) == UGTO
+    assert membership.authorise(node_key(CONOCER).public_key) == CONOCER
+    assert membership.authorise(READER) == "archive.example"
+    assert membership.authorise(Key(UGTO, Purpose.CONSENSUS).public_key) is None
+    assert membership.authorise(bytes(32)) is None
+
+
+def test_validators_are_those_of_the_next_height() -> None:
+    """They get in even when all places are taken."""
+    membership = Membership(TestChain().ledger, {})
+    assert [name for name in (SEG, SDES, CONOCER, *VALIDATORS) if membership.is_validator(name)] == [
+        SEG,
+        SDES,
+        *VALIDATORS,
+    ]
+
+
+def test_suspended_institution_loses_its_place_unless_it_validates() -> None:
+    """Consensus needs a validator's vote until governance ends that."""
+    chain = TestChain()
+    membership = Membership(chain.ledger, {})
+    chain.do("institution.suspend", Suspend(CONOCER, "other"), signer=SEG)
+    chain.do("institution.suspend", Suspend(UGTO, "other"), signer=SEG)
+    assert membership.authorise(node_key(CONOCER).public_key) == CONOCER
+    membership.refresh()
+    assert membership.authorise(node_key(CONOCER).public_key) is None
+    assert membership.authorise(node_key(UGTO).public_key) == UGTO
+
+
+def test_retired_node_key_no_longer_connects() -> None:
+    """Unless it is a validator's: that one is always accepted."""
+    chain = TestChain()
+    for institution in (CONOCER, UGTO):
+        retired = KeyRetire(institution, node_key(institution).key_id)
+        chain.do("key.retire", retired, signer=institution, by=[recovery_key(institution)])
+    membership = Membership(chain.ledger, {})
+    assert membership.authorise(node_key(CONOCER).public_key) is None
+    assert membership.authorise(node_key(UGTO).public_key) == UGTO

@@ -1,0 +1,142 @@
+"""What happens becomes a metric and at most one line."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from node.chain.rules.catalogue import DefinitionPublish
+from node.channels import Channel
+from node.consensus.effects import SignAndBroadcast
+from node.consensus.inputs import MessageReceived, TransactionsPending
+from node.consensus.messages import UNSIGNED, Prepare, Proposal, ProposalHead, ViewChange, ViewChangeHead
+from node.errors import Reason, Rejected
+from node.log import configure
+from node.metrics import Metrics
+from node.observers import ChainObserver, ConsensusObserver, TransportObserver
+from node.p2p.observer import PeerIdentity
+from tests.unit.chain.kit import GENESIS_TIME_MS, SEG, UGTO, TestChain, definition
+
+PEER = PeerIdentity(UGTO, bytes(32))
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """Collect what is logged at debug."""
+    stream = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    configure("debug", stream)
+    yield stream
+    structlog.reset_defaults()
+    root.handlers = handlers
+    root.setLevel(level)
+
+
+def events(log: io.StringIO) -> list[tuple[object, ...]]:
+    """Return event and the fields that matter, line by line."""
+    hidden = {"timestamp", "level", "event", "room"}
+    found = [json.loads(line) for line in log.getvalue().splitlines()]
+    return [(line["event"], {key: value for key, value in line.items() if key not in hidden}) for line in found]
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
+    """Return one sample."""
+    return metrics.registry.get_sample_value(f"pila_{name}", labels)
+
+
+def test_block_is_one_line_and_counts(log: io.StringIO) -> None:
+    """Height, hash, view, proposer and how much is in it."""
+    metrics, chain = Metrics(), TestChain()
+    observer = ChainObserver(metrics, GENESIS_TIME_MS)
+    chain.ledger.on_commit(observer.committed)
+    committed = chain.do("definition.publish", DefinitionPublish(definition(f"{UGTO}/x/1")), signer=UGTO)
+    expected = {
+        "height": 1,
+        "block": committed.block_hash.hex(),
+        "view": 0,
+        "proposer": SEG,
+        "transactions": 1,
+        "credentials": 0,
+    }
+    assert events(log) == [("block", expected)]
+    assert sample(metrics, "transactions_total", kind="definition.publish") == 1
+    assert sample(metrics, "block_transactions_sum") == 1
+    assert sample(metrics, "block_interval_seconds_sum") == 1.0
+
+
+def test_consensus_is_timed_from_accepting_a_proposal_to_its_decision(log: io.StringIO) -> None:
+    """A decision that was not preceded by our Prepare is not measured."""
+    metrics, chain = Metrics(), TestChain()
+    observer = ConsensusObserver(metrics, is_verbose=False)
+    block = chain.build()
+    certificate = chain.certificate(block)
+    observer.committed(block, certificate)
+    assert sample(metrics, "consensus_round_trip_seconds_count") == 0
+    prepare = Prepare(0, 1, 0, block.hash(), 0, UNSIGNED)
+    observer.stepped(TransactionsPending(0), [SignAndBroadcast(prepare)])
+    observer.committed(block, certificate)
+    observer.committed(block, certificate)
+    assert sample(metrics, "consensus_round_trip_seconds_count") == 1
+    assert events(log) == []
+
+
+def test_view_change_and_rejection_are_lines(log: io.StringIO) -> None:
+    """With what an operator asks first: where, who, why."""
+    observer = ConsensusObserver(Metrics(), is_verbose=False)
+    head = ViewChangeHead(0, 5, 2, None, None, 0, UNSIGNED)
+    observer.stepped(TransactionsPending(0), [SignAndBroadcast(ViewChange(head, None))])
+    observer.rejected(UGTO, Rejected(Reason.BAD_SIGNATURE, "of a vote"))
+    assert events(log) == [
+        ("view change", {"height": 5, "view": 2}),
+        ("rejected", {"peer": UGTO, "reason": "bad_signature", "detail": "of a vote"}),
+    ]
+
+
+def test_every_step_is_logged_at_debug(log: io.StringIO) -> None:
+    """Inputs and effects in full, so that a log can be replayed."""
+    observer = ConsensusObserver(Metrics(), is_verbose=True)
+    observer.stepped(TransactionsPending(7), [])
+    assert events(log) == [("step", {"input": "TransactionsPending(now_ms=7)", "effects": []})]
+
+
+def test_proposals_show_how_clocks_differ(log: io.StringIO) -> None:
+    """Its timestamp against the time at which it came."""
+    metrics, chain = Metrics(), TestChain()
+    block = chain.build()
+    proposal = Proposal(ProposalHead(0, 1, 0, block.hash(), 0, UNSIGNED), block)
+    event = MessageReceived(block.header.timestamp_ms - 250, UGTO, proposal)
+    ConsensusObserver(metrics, is_verbose=False).stepped(event, [])
+    assert sample(metrics, "clock_skew_seconds") == 0.25
+
+
+def test_transport_counts_bytes_by_channel_name() -> None:
+    """A number that is no channel does not become a label of its own."""
+    metrics = Metrics()
+    observer = TransportObserver(metrics)
+    observer.sent(Channel.CONSENSUS, 10)
+    observer.received(Channel.SYNC, 20)
+    observer.received(6, 30)
+    assert sample(metrics, "p2p_bytes_total", direction="out", channel="consensus") == 10
+    assert sample(metrics, "p2p_bytes_total", direction="in", channel="sync") == 20
+    assert sample(metrics, "p2p_bytes_total", direction="in", channel="other") == 30
+
+
+def test_peer_that_is_down_is_one_line_until_it_is_back(log: io.StringIO) -> None:
+    """Attempts repeat several times a second; a line each would drown everything."""
+    observer = TransportObserver(Metrics())
+    for _ in range(3):
+        observer.refused("127.0.0.1:9", "unreachable", "refused")
+    observer.connected(PEER, "127.0.0.1:9", is_dialled=True)
+    observer.disconnected(PEER, "127.0.0.1:9", "closed", "by the other side")
+    observer.refused("127.0.0.1:9", "unreachable", "refused")
+    down = ("not connected", {"address": "127.0.0.1:9", "cause": "unreachable", "detail": "refused"})
+    assert events(log) == [
+        down,
+        ("connected", {"peer": UGTO, "address": "127.0.0.1:9", "dialled": True}),
+        ("disconnected", {"peer": UGTO, "address": "127.0.0.1:9", "cause": "closed", "detail": "by the other side"}),
+        down,
+    ]
