@@ -8,6 +8,7 @@ loop every few milliseconds. Source: INTERFACE §3; PROTOCOL §7.
 import asyncio
 import contextlib
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -16,6 +17,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 from aiohttp import WSMsgType, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from node.clock import monotonic_seconds
 from node.errors import ConfigError, Rejected, StorageError
@@ -99,7 +101,11 @@ class RpcServer:
     ) -> None:
         """Serve until cancelled, then let calls that are being answered end. Raises: ConfigError."""
         runner = web.AppRunner(
-            self.application(extend), access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS_MAX
+            self.application(extend),
+            access_log=None,
+            logger=_http_logger(),
+            handle_signals=False,
+            shutdown_timeout=STOP_SECONDS_MAX,
         )
         await runner.setup()
         server: asyncio.Server | None = None
@@ -304,6 +310,22 @@ class _Refusal(asyncio.Protocol):
         """Close at once."""
         assert isinstance(transport, asyncio.Transport)
         transport.abort()
+
+
+class _NotTheirFault(logging.Filter):
+    """Leaves out what a client did: it has its 400, and a stranger must not fill our log with tracebacks."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line is worth writing."""
+        return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+def _http_logger() -> logging.Logger:
+    """Return what aiohttp writes to."""
+    logger = logging.getLogger("aiohttp.server")
+    if not logger.filters:
+        logger.addFilter(_NotTheirFault())
+    return logger
 
 
 def _json(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
