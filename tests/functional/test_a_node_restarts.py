@@ -117,15 +117,19 @@ def test_all_nodes_killed_at_once_lose_nothing(victims: LocalNetwork, issuer: Is
     assert_whole(victims, acknowledged)
 
 
-def test_the_vote_reader_finds_a_planted_contradiction(tmp_path: Path, victims: LocalNetwork) -> None:
+def test_the_vote_reader_finds_a_planted_contradiction(
+    tmp_path: Path, victims: LocalNetwork, issuer: Issuer
+) -> None:
     """The check of the check: all validators' votes are in the logs, and one planted second vote is found."""
+    for index in range(4):
+        issuer.issue(victims.client(index))
     logs = [node.home / "node.log" for node in victims.nodes]
     seen = harness.votes_in(logs)
     assert {place.kind for place in seen} >= {"Proposal", "Prepare", "Commit"}
     assert {place.validator for place in seen} == {0, 1, 2, 3}
     lines = logs[0].read_text(encoding="utf-8").splitlines()
     steps = (line for line in lines if '"event":"step"' in line)
-    vote = next(line for line in steps if "message=Commit(" in json.loads(line)["input"])
+    vote = next(line for line in steps if re.match("MessageReceived.*message=Commit", json.loads(line)["input"]))
     planted = tmp_path / "planted.log"
     planted.write_text(re.sub(r"block_hash=b.*?, validator=", "block_hash=b'another', validator=", vote, count=1), "utf-8")
     contradicted = [place.kind for place, said in harness.votes_in([*logs, planted]).items() if len(said) > 1]

@@ -124,6 +124,7 @@ def test_an_unknown_method_is_not_found(network: LocalNetwork, method: str) -> N
         ("chain_header", {"height": True}),
         ("chain_header", {"height": None, "hash": None}),
         ("chain_header", {"height": 1, "hash": "00" * 32}),
+        ("chain_header", {"height": 2**53}),
         ("chain_header", {"height": 2**64}),
         ("chain_header", {"height": 10**400}),
         ("chain_header", {"height": [1]}),
@@ -180,7 +181,7 @@ def test_parameters_are_given_by_name(network: LocalNetwork, params: str) -> Non
 @pytest.mark.parametrize(
     ("method", "params"),
     [
-        ("chain_header", {"height": 2**53}),
+        ("chain_header", {"height": 2**53 - 1}),
         ("chain_header", {"hash": "00" * 32}),
         ("chain_certificate", {"height": 0}),
         ("chain_validators", {"height": 10**9}),
@@ -260,10 +261,11 @@ def test_a_body_beyond_the_bound_is_refused(network: LocalNetwork) -> None:
         connection.close()
 
 
-def test_a_body_that_announces_terabytes_is_refused_at_once(network: LocalNetwork) -> None:
-    """Content-Length alone decides: nothing is waited for."""
-    request = b"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: 1099511627776\r\n\r\n{"
-    assert raw(network, request).startswith(b"HTTP/1.1 413 ")
+def test_a_body_that_announces_terabytes_is_refused_unread(network: LocalNetwork) -> None:
+    """Content-Length alone decides: nothing of the body needs to come."""
+    with socket.create_connection(("127.0.0.1", network.nodes[0].ports.rpc), timeout=60) as connection:
+        connection.sendall(b"POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: 1099511627776\r\n\r\n{")
+        assert connection.recv(13) == b"HTTP/1.1 413 "
 
 
 def test_batches(network: LocalNetwork) -> None:
@@ -354,7 +356,7 @@ def test_what_is_no_http_is_refused(network: LocalNetwork, request_bytes: bytes)
 
 
 def raw(network: LocalNetwork, request: bytes) -> bytes:
-    """Send bytes, close our side, and return what comes back."""
+    """Send bytes, say that no more will come, and return what comes back until the node hangs up."""
     with socket.create_connection(("127.0.0.1", network.nodes[0].ports.rpc), timeout=60) as connection:
         answer = b""
         try:
