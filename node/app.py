@@ -64,11 +64,14 @@ NONCE_BYTES: Final = 32
 def run(home: Path, passphrase: bytes | None = None) -> None:
     """Run the node of a home until SIGINT or SIGTERM.
 
+    `passphrase` opens a sealed `keys/node.json`; else the environment's PILA_PASSPHRASE does.
     Raises: ConfigError: the home is not usable, or a node runs on it already; StorageError: the disk
     is full or the database damaged. Both carry the sentence to show.
     """
     config = load_config(home)
     configure(config.log.level)
+    if passphrase is None and "PILA_PASSPHRASE" in os.environ:
+        passphrase = os.environb[b"PILA_PASSPHRASE"]
     with locked(home), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(home, config, passphrase))
 

@@ -174,14 +174,15 @@ class RunningNode:
 
     @property
     def is_ready(self) -> bool:
-        """In sync; a validator also signs and reaches a quorum, another node reaches anybody."""
+        """In sync with who has said where it is; a validator also signs and has a quorum of such, itself included."""
         assert self._replica is not None
         if self.syncing:
             return False
+        heard = {peer.institution for peer in self.peers() if peer.height is not None}
         view = self._replica.view()
         if not view.is_validator:
-            return bool(self.peers())
-        return view.may_sign and len(self.validators()) - len(self.unreachable()) >= view.quorum
+            return bool(heard)
+        return view.may_sign and len(heard.intersection(self.validators())) + 1 >= view.quorum
 
     def now_ms(self) -> TimestampMs:
         """Return this machine's time."""
