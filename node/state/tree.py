@@ -336,6 +336,12 @@ def _offset_of(pairs: bytes, key_hash: bytes) -> int:
 
 def _change_bucket(pairs: bytes, changes: list[tuple[Hash, Hash | None]]) -> tuple[bytes, bytes]:
     """Return a bucket with leaves set or removed, and its root (zeros where nothing is left)."""
+    if len(pairs) // _PAIR_BYTES + len(changes) > _SHORT_BUCKET_LEAVES:
+        # One pass whatever the number of changes: long buckets come from keys that were searched for.
+        leaves: dict[Hash, Hash | None] = dict(zip(*_unpack(pairs), strict=True))
+        leaves.update(changes)
+        pairs = b"".join([key + leaf for key, leaf in sorted(leaves.items()) if leaf is not None])
+        return pairs, _bucket_root(pairs)
     for key, leaf in changes:
         start = _offset_of(pairs, key)
         end = start + _PAIR_BYTES if pairs[start : start + 32] == key else start

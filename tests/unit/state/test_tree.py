@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.state import tree as tree_module
 from node.state.tree import BUCKET_LEAVES_MAX_AVERAGE, DEPTH_MIN, Tree, TreeView, depth_for
 from node.state.trie import EMPTY_ROOT, climb
 from tests.unit.state.kit import naive_root
@@ -162,3 +163,33 @@ def test_branches_share_their_upper_part() -> None:
         fork = next(i for i, pair in enumerate(zip(left_down, right_down, strict=False)) if pair[0] != pair[1])
         assert [side for side, _ in left_down[fork:]] == [0] + [1] * (len(left_down) - fork - 1)
         assert [side for side, _ in right_down[fork:]] == [1] + [0] * (len(right_down) - fork - 1)
+
+
+def test_many_changes_of_one_long_bucket() -> None:
+    """Keys searched for to share a bucket are changed in one pass, to what the definition says."""
+    start = bytes(2)
+    leaves = {start + number.to_bytes(30, "big"): bytes([1]) * 32 for number in range(0, 600, 3)}
+    tree = built(leaves, 0)
+    changes: dict[bytes, bytes | None] = {
+        start + number.to_bytes(30, "big"): None if number % 2 else bytes([2]) * 32 for number in range(500, 0, -1)
+    }
+    tree.install(tree.prepare(changes))
+    apply_naively(leaves, changes)
+    assert tree.depth == DEPTH_MIN
+    check_against(tree, leaves, start + (250).to_bytes(30, "big"))
+
+
+def test_changing_a_long_bucket_does_not_read_it_for_each_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of many changes there takes a bucket apart a fixed number of times."""
+    start = bytes(2)
+    tree = built({start + number.to_bytes(30, "big"): bytes([1]) * 32 for number in range(600)}, 0)
+    unpacked: list[int] = []
+
+    def counting(pairs: bytes) -> tuple[list[bytes], list[bytes]]:
+        unpacked.append(len(pairs))
+        return take_apart(pairs)
+
+    take_apart = tree_module._unpack
+    monkeypatch.setattr(tree_module, "_unpack", counting)
+    tree.prepare({start + number.to_bytes(30, "big"): bytes([2]) * 32 for number in range(300)})
+    assert len(unpacked) <= 2
