@@ -8,7 +8,7 @@ Source: PROTOCOL §1.
 
 import unicodedata
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgpack
 import msgspec
@@ -17,6 +17,27 @@ import msgspec.inspect
 from node.errors import Reason, Rejected
 
 T = TypeVar("T")
+
+# Whether text is NFC depends on the Unicode version of the Python that asks: "a", U+1E08F, U+0323 is in
+# 3.11 and is not in 3.12. So text holds only what Unicode 14 knows, whichever Python a node runs on.
+_RANGES_AFTER_UNICODE_14: Final = (
+    "CF3 ECE 10EFD-10EFF 1123F-11241 11B00-11B09 11F00-11F10 11F12-11F3A 11F3E-11F59 1342F 13439-13455 1B132 1B155 "
+    "1D2C0-1D2D3 1DF25-1DF2A 1E030-1E06D 1E08F 1E4D0-1E4F9 1F6DC 1F774-1F776 1F77B-1F77F 1F7D9 1FA75-1FA77 "
+    "1FA87-1FA88 1FAAD-1FAAF 1FABB-1FABD 1FABF 1FACE-1FACF 1FADA-1FADB 1FAE8 1FAF7-1FAF8 2B739 31350-323AF"
+)
+"""What Unicode 15.0 added (DerivedAge.txt). Python 3.11 calls it unassigned, 3.12 does not."""
+assert unicodedata.unidata_version in ("14.0.0", "15.0.0"), "a later Unicode version needs its additions listed here"
+
+
+def _characters(ranges: str) -> frozenset[str]:
+    found: set[str] = set()
+    for item in ranges.split():
+        first, _, last = item.partition("-")
+        found.update(map(chr, range(int(first, 16), int(last or first, 16) + 1)))
+    return frozenset(found)
+
+
+_AFTER_UNICODE_14: Final = _characters(_RANGES_AFTER_UNICODE_14)
 
 
 def _as_array(value: object) -> tuple[object, ...]:
@@ -66,7 +87,7 @@ def _shape_name(shape: object) -> str:
 
 
 def _check_text(value: object) -> None:
-    """Refuse text that is not NFC or holds control characters, at any depth."""
+    """Refuse text that may not stand on the chain, at any depth."""
     match value:
         case str():
             if not is_clean_text(value):
@@ -111,9 +132,12 @@ def _may_hold_text(kind: msgspec.inspect.Type, above: frozenset[type]) -> bool:
 
 
 def is_clean_text(text: str) -> bool:
-    """Tell whether text may stand on the chain: NFC, no control characters, no lone surrogates."""
+    """Tell whether text may stand on the chain: NFC, characters of Unicode 14, no controls, no lone surrogates."""
     if text.isascii():
         return text.isprintable()
     if not unicodedata.is_normalized("NFC", text):
         return False
-    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+    return not any(
+        unicodedata.category(character) in ("Cc", "Cs", "Cn") or character in _AFTER_UNICODE_14
+        for character in set(text)
+    )

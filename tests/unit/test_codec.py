@@ -207,6 +207,10 @@ def test_encoding_is_written_out() -> None:
         ("é\x85", False),  # a control character beyond ASCII
         ("\ud800", False),  # a lone surrogate
         ("日本語 🎓", True),
+        ("Mosꞌ ꞌÑuu", True),  # the saltillo of Mexican languages
+        ("a\U0001e08f\u0323", False),  # NFC for Unicode 14, not for 15: nodes on two Pythons would part
+        ("\U0001fae8", False),  # came with Unicode 15
+        ("\u0378", False),  # stands for nothing yet
     ],
 )
 def test_clean_text_is_nfc_without_control_characters(text: str, is_clean: bool) -> None:
