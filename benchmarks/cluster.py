@@ -28,12 +28,13 @@ from node.crypto import merkle
 from node.keystore import InstitutionSigner
 from node.primitives import CatalogueId
 from tools.commands.catalogue import read_table
+from tools.commands.demo import DEMO_FOLDER
 from tools.console import open_keystore
 from tools.local_network import LocalNetwork, running
 
-DEMO: Final = DEMO_FOLDER
 ISSUERS: Final = ("anahuac.mx", "bajio.delasalle.edu.mx", "itleon.edu.mx", "ugto.mx", "udec.edu.mx", "tecmilenio.mx")
-CALLS_PER_REQUEST: Final = 25
+CALLS_PER_REQUEST_MAX: Final = 50
+REQUEST_BYTES: Final = 900_000
 REQUESTS_AT_ONCE: Final = 8
 
 
@@ -47,7 +48,7 @@ class Issuer:
 
 def publish_definitions(network: LocalNetwork) -> list[Issuer]:
     """Let every issuer publish the same definition under its own name."""
-    template = read_table(min((DEMO / "definitions").glob("*.toml")))
+    template = read_table(min((DEMO_FOLDER / "definitions").glob("*.toml")))
     client, issuers = network.client(), []
     for institution in ISSUERS:
         signer = open_keystore(network.testnet.keystore(institution)).institution_signers()[0]
@@ -83,17 +84,16 @@ async def submit_all(network: LocalNetwork, transactions: Sequence[bytes]) -> li
     """Submit to all nodes in turn, a few calls a request; returns the ids in order."""
     urls = [node.rpc + "/rpc" for node in network.nodes]
     ids: list[str] = [""] * len(transactions)
-    groups = [
-        range(start, min(start + CALLS_PER_REQUEST, len(transactions)))
-        for start in range(0, len(transactions), CALLS_PER_REQUEST)
-    ]
+    calls = max(1, min(CALLS_PER_REQUEST_MAX, REQUEST_BYTES // (2 * len(transactions[0]) + 100)))
+    starts = range(0, len(transactions), calls)
+    groups = [range(start, min(start + calls, len(transactions))) for start in starts]
     gate = asyncio.Semaphore(REQUESTS_AT_ONCE)
 
     async def one(session: aiohttp.ClientSession, number: int, group: range) -> None:
-        calls = [
+        body = [
             {"jsonrpc": "2.0", "id": i, "method": "tx_submit", "params": {"tx": transactions[i].hex()}} for i in group
         ]
-        async with gate, session.post(urls[number % len(urls)], json=calls) as response:
+        async with gate, session.post(urls[number % len(urls)], json=body) as response:
             for answer in await response.json():
                 if "error" in answer:
                     raise RuntimeError(f"transaction {answer['id']} refused: {answer['error']}")
@@ -107,18 +107,16 @@ async def submit_all(network: LocalNetwork, transactions: Sequence[bytes]) -> li
 async def wait_committed(network: LocalNetwork, ids: Sequence[str]) -> None:
     """Wait until the first node has every transaction in a block."""
     async with aiohttp.ClientSession() as session:
-        for tx_id in reversed(ids):
-            while True:
-                call = {
-                    "jsonrpc": "2.0",
-                    "id": 1,
-                    "method": "tx_wait",
-                    "params": {"tx_id": tx_id, "timeout_ms": 60_000},
-                }
-                async with session.post(network.nodes[0].rpc + "/rpc", json=call) as response:
-                    answer = await response.json()
-                if answer["result"]["status"] == "committed":
-                    break
+        for start in range(0, len(ids), CALLS_PER_REQUEST_MAX):
+            waiting = list(ids[start : start + CALLS_PER_REQUEST_MAX])
+            while waiting:
+                body = [
+                    {"jsonrpc": "2.0", "id": tx_id, "method": "tx_wait", "params": {"tx_id": tx_id}}
+                    for tx_id in waiting
+                ]
+                async with session.post(network.nodes[0].rpc + "/rpc", json=body) as response:
+                    answers = await response.json()
+                waiting = [answer["id"] for answer in answers if answer["result"]["status"] != "committed"]
 
 
 def burst(network: LocalNetwork, transactions: Sequence[bytes], credentials: int) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.cluster import DEMO
 from benchmarks.report import save
 from node import codec
 from node.chain.block import Block
@@ -36,6 +35,7 @@ from node.keystore import InstitutionSigner
 from node.limits import STATUS_ENTRIES_PER_TRANSACTION_MAX, STATUS_LIST_BITS
 from node.state.leveldb import open_leveldb
 from tools.commands.catalogue import read_table
+from tools.commands.demo import DEMO_FOLDER
 from tools.console import open_keystore
 from tools.local_network import LocalNetwork
 
@@ -86,7 +86,9 @@ class ChainMaker:
 
 def fill(maker: ChainMaker, state_keys: int) -> None:
     """Issue credentials, then change the status of each until the state has so many keys."""
-    content = read_definition({**read_table(min((DEMO / "definitions").glob("*.toml"))), "id": f"{ISSUER}/bench/1"})
+    content = read_definition(
+        {**read_table(min((DEMO_FOLDER / "definitions").glob("*.toml"))), "id": f"{ISSUER}/bench/1"}
+    )
     maker.commit("definition.publish", DefinitionPublish(content))
     entries = max(0, state_keys - maker.ledger.state.key_count) // KEYS_PER_ENTRY + 1
     for _ in range(-(-entries // CREDENTIALS_PER_BATCH)):

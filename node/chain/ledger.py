@@ -59,6 +59,7 @@ class Ledger:
         self.mempool = Mempool()
         self._store = store
         self._blocks = BlockStore(store)
+        self._last_receipts: tuple[Height, tuple[Receipt, ...]] = (-1, ())
         self._index = Index(store)
         self._verify_digest = verify_digest
         self._head = head
@@ -291,8 +292,13 @@ class Ledger:
         return self._head_certificate if height == self._head.height else self._blocks.certificate(height)
 
     def receipts_at(self, height: Height) -> tuple[Receipt, ...] | None:
-        """Return the receipts of a committed block in block order."""
-        return self._blocks.receipts(height)
+        """Return the receipts of a committed block in block order; those last asked for cost nothing."""
+        if self._last_receipts[0] != height:
+            receipts = self._blocks.receipts(height)
+            if receipts is None:
+                return None
+            self._last_receipts = (height, receipts)
+        return self._last_receipts[1]
 
     def find_transaction(self, tx_id: Hash) -> Place | None:
         """Return where a committed transaction stands."""
