@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from node.chain.ledger import Ledger
 from node.chain.reading import standing_step
 from node.chain.records.institution import Institution, InstitutionKey, Purpose, Standing
-from node.primitives import InstitutionId, PublicKey
+from node.primitives import Height, InstitutionId, PublicKey
 from node.state import keys
 from node.state.world_state import WorldState
 
@@ -36,8 +36,10 @@ class Membership:
         """Read the chain's node keys again.
 
         A validator's key is let in whatever became of it: consensus needs its vote until governance ends that.
+        Nobody proves that a key it adds is its own, so one that copies another's stays nameless: a key is a
+        validator's first, then whose record of it is the oldest.
         """
-        names = dict(self._readers)
+        claims: list[tuple[bool, Height, InstitutionId, PublicKey]] = []
         records = WorldState(self._ledger.state)
         for institution_id in self._ledger.institutions():
             institution = records.get(keys.accreditation(institution_id), Institution)
@@ -51,5 +53,6 @@ class Membership:
                     continue
                 in_force = key.retired is None and key.compromised is None
                 if (is_accredited and in_force) or is_validator:
-                    names[key.public_key] = institution_id
-        self._names = names
+                    claims.append((not is_validator, key.added.height, institution_id, key.public_key))
+        claims.sort(reverse=True)
+        self._names = self._readers | {public_key: institution_id for _, _, institution_id, public_key in claims}

@@ -2,7 +2,8 @@
 
 from node.chain.records.institution import Purpose
 from node.chain.rules.institutions import Suspend
-from node.chain.rules.keys import KeyRetire
+from node.chain.rules.keys import KeyAdd, KeyRetire, NewKey
+from node.crypto.signing import Algorithm
 from node.membership import Membership
 from tests.unit.chain.kit import CONOCER, SDES, SEG, UGTO, VALIDATORS, Key, TestChain, recovery_key
 
@@ -55,3 +56,14 @@ def test_retired_node_key_no_longer_connects() -> None:
     membership = Membership(chain.ledger, {})
     assert membership.authorise(node_key(CONOCER).public_key) is None
     assert membership.authorise(node_key(UGTO).public_key) == UGTO
+
+
+def test_nobody_takes_over_a_node_key_by_adding_it_too() -> None:
+    """Whoever copies a validator's key does not get its name, nor does a validator that copies an older one."""
+    chain = TestChain()
+    for thief, owner in ((CONOCER, UGTO), (CONOCER, SDES), (UGTO, SEG)):
+        stolen = KeyAdd(thief, NewKey(Algorithm.ED25519, node_key(owner).public_key, Purpose.NODE))
+        chain.do("key.add", stolen, signer=thief, by=[recovery_key(thief)])
+    membership = Membership(chain.ledger, {})
+    for owner in (UGTO, SDES, SEG):
+        assert membership.authorise(node_key(owner).public_key) == owner
