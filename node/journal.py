@@ -39,6 +39,7 @@ class Journal:
         self._blocks: dict[tuple[Height, Hash], bytes] = {}
         """Database key of each kept body."""
         self._next = 0
+        """Number of the next record: it only grows, so that no record of a height takes the place of an earlier one."""
         for key, value in store.iterate(prefix=_RECORDS):
             height, number = _place(key)
             self._next = max(self._next, number + 1)
@@ -97,8 +98,6 @@ class Journal:
         self._blocks = {place: key for place, key in self._blocks.items() if place[0] >= height}
         if len(batch):
             self._store.write(batch, sync=False)
-        if not self._blocks:
-            self._next = 0
 
     def _note_block(self, height: Height, key: bytes, record: Record) -> None:
         if isinstance(record, KeptBlock):

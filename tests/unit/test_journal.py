@@ -53,6 +53,16 @@ def test_decided_heights_are_forgotten() -> None:
     assert Journal(store).records(2) == (RECORDS[0], RECORDS[2])
 
 
+def test_later_life_overwrites_nothing_of_the_height_it_works_on() -> None:
+    """A restart forgets what lies below and goes on behind its own promises, also where no body is kept."""
+    store = MemoryStore()
+    Journal(store).append(1, (RECORDS[5], RECORDS[2]))
+    journal = Journal(store)
+    journal.forget_below(1)
+    journal.append(1, RECORDS[3:5])
+    assert Journal(store).records(1) == (RECORDS[5], RECORDS[2], RECORDS[3], RECORDS[4])
+
+
 def test_new_journal_covers_nothing_until_it_is_begun() -> None:
     """A key without a journal must listen first; `begin` is for a key made a moment ago."""
     store = MemoryStore()
