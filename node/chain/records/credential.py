@@ -110,13 +110,20 @@ class Status(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     authority_suspension: Mark | None
     final: FinalMark | None
     entry: StatusListEntry | None
-    """Nil while only an authority, who does not know it, has written here."""
+    """Nil while only an authority that does not know it has written here. An authority's word may be
+    overruled by the issuer, so the lists are made from `lst/…`, not from this."""
 
 
 class StatusListBinding(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The record under `lst/…`: the first use of an index binds it to its key."""
+    """The record under `lst/…`: which key an index belongs to.
+
+    The issuer's first use binds it for ever. What an authority says holds until the issuer says otherwise:
+    only the issuer knows where it put a credential.
+    """
 
     status_key: Hash
+    actor: InstitutionId
+    """Who said so."""
 
 
 def batch_id(issuer: InstitutionId, definition: CatalogueId, root: Hash, count: int) -> Hash:

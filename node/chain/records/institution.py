@@ -166,9 +166,12 @@ class Counters(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     """Ids issued so far, in batches and stacks."""
     batches: Uint
     status_keys: Uint
-    """Status records of its credentials, whoever wrote them; never more than credentials."""
+    """Status records that it has written itself; never more than credentials."""
     definitions: Uint
     pathways: Uint
+    authority_status_keys: Uint
+    """Status records that an authority wrote first; never more than credentials. Counted apart, so that
+    nobody else can use up the room that the issuer needs to revoke."""
 
 
-NO_COUNTERS: Final = Counters(0, 0, 0, 0, 0)
+NO_COUNTERS: Final = Counters(0, 0, 0, 0, 0, 0)

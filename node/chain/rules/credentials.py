@@ -157,6 +157,14 @@ class _Change:
     def is_void(self, act: Act) -> bool:
         return is_void(self.context.state, act)
 
+    def holder_of(self, place: StatusListEntry) -> Hash | None:
+        """Return the key that a place in the lists belongs to; what an authority said does not bind the issuer."""
+        plain_key = keys.status_list_entry(self.issuer, place.list_number, place.list_index)
+        bound = self.context.state.get(plain_key, StatusListBinding)
+        if bound is None or (self.by_issuer and bound.actor != self.issuer):
+            return None
+        return bound.status_key
+
 
 def revoke(context: Context, transaction: Transaction, payload: StatusChange) -> tuple[Event, ...]:
     """End credentials for ever."""
@@ -204,19 +212,23 @@ def _change(context: Context, transaction: Transaction, payload: StatusChange, a
     change = _who(context, transaction, payload.issuer, action)
     statuses: dict[Hash, Status] = {}
     bindings: dict[str, Hash] = {}
-    new_keys = 0
+    first = 0
     lifted_void = False
     for entry in payload.entries:
         if entry.status_key in statuses:
             raise Rejected(Reason.INVALID_VALUE, f"status key {entry.status_key.hex()} stands twice")
         before = context.state.get(keys.status(payload.issuer, entry.status_key), Status)
-        new_keys += before is None
+        first += _is_first_of(change, entry.status_key, before)
         after, void = _ACTIONS[action](change, entry, before or NO_STATUS)
         lifted_void = lifted_void or void
         statuses[entry.status_key] = _bind(change, entry, after, bindings)
     if change.co_signed and not lifted_void:
         raise Rejected(Reason.WRONG_SIGNERS, "nothing here needs an authority's co-signature")
-    _write(context, payload.issuer, statuses, bindings, new_keys)
+    _count_status_keys(change, first)
+    for status_key, status in statuses.items():
+        context.state.put(keys.status(payload.issuer, status_key), status)
+    for plain_key, status_key in bindings.items():
+        context.state.put(plain_key, StatusListBinding(status_key, transaction.signer))
     subject = keys.status(payload.issuer, payload.entries[0].status_key)
     return (Event("credential", action, subject, len(payload.entries)),)
 
@@ -324,7 +336,7 @@ _ACTIONS: Final = {
 
 
 def _bind(change: _Change, entry: StatusEntry, after: Status, bindings: dict[str, Hash]) -> Status:
-    """Bind a status list's index to its key at first use, and hold it to that ever after."""
+    """Bind a status list's index to its key; the issuer's first use holds for ever, above an authority's word."""
     place = entry.entry
     if place is None:
         if change.by_issuer:
@@ -332,21 +344,20 @@ def _bind(change: _Change, entry: StatusEntry, after: Status, bindings: dict[str
                 Reason.MISSING_ELEMENT, f"{entry.status_key.hex()}: its issuer names its place in the status lists"
             )
         return after
-    if after.entry is not None:
-        if after.entry != place:
-            raise Rejected(
-                Reason.INVALID_VALUE,
-                f"{entry.status_key.hex()} has {_place(after.entry)}, not {_place(place)}",
-            )
-        return after
-    plain_key = keys.status_list_entry(change.issuer, place.list_number, place.list_index)
-    recorded = change.context.state.get(plain_key, StatusListBinding)
-    owner = bindings.get(plain_key) if recorded is None else recorded.status_key
-    if owner is not None:
+    known = after.entry
+    if known is not None and known != place and not (change.by_issuer and change.holder_of(known) != entry.status_key):
         raise Rejected(
-            Reason.ALREADY_USED, f"{_place(place)} is bound to {owner.hex()}, not to {entry.status_key.hex()}"
+            Reason.INVALID_VALUE,
+            f"{entry.status_key.hex()} has {_place(known)}, not {_place(place)}",
         )
-    bindings[plain_key] = entry.status_key
+    plain_key = keys.status_list_entry(change.issuer, place.list_number, place.list_index)
+    holder = bindings.get(plain_key) or change.holder_of(place)
+    if holder is None:
+        bindings[plain_key] = entry.status_key
+    elif holder != entry.status_key:
+        raise Rejected(
+            Reason.ALREADY_USED, f"{_place(place)} is bound to {holder.hex()}, not to {entry.status_key.hex()}"
+        )
     return msgspec.structs.replace(after, entry=place)
 
 
@@ -354,26 +365,30 @@ def _place(entry: StatusListEntry) -> str:
     return f"index {entry.list_index} of list {entry.list_number}"
 
 
-def _write(
-    context: Context,
-    issuer: InstitutionId,
-    statuses: dict[Hash, Status],
-    bindings: dict[str, Hash],
-    new_keys: int,
-) -> None:
-    """Check the bound on status keys, then write all records. Raises: Rejected(LIMIT_EXCEEDED)."""
-    used: Counters = counters_of(context, issuer)
-    if used.status_keys + new_keys > used.credentials:
+def _is_first_of(change: _Change, status_key: Hash, before: Status | None) -> bool:
+    """Tell whether the issuer writes its first, or an authority the very first, mark under a status key."""
+    if before is None or not change.by_issuer:
+        return before is None
+    return before.entry is None or change.holder_of(before.entry) != status_key
+
+
+def _count_status_keys(change: _Change, first: int) -> None:
+    """Count status keys, of issuer and authorities apart. Raises: Rejected(LIMIT_EXCEEDED)."""
+    if not first:
+        return
+    counters: Counters = counters_of(change.context, change.issuer)
+    used = counters.status_keys if change.by_issuer else counters.authority_status_keys
+    if used + first > counters.credentials:
         raise Rejected(
             Reason.LIMIT_EXCEEDED,
-            f"{issuer} has {used.status_keys} status keys and {used.credentials} credentials, no room for {new_keys}",
+            f"{change.issuer} has {used} status keys {'' if change.by_issuer else 'of authorities '}"
+            f"and {counters.credentials} credentials, no room for {first}",
         )
-    for status_key, status in statuses.items():
-        context.state.put(keys.status(issuer, status_key), status)
-    for plain_key, status_key in bindings.items():
-        context.state.put(plain_key, StatusListBinding(status_key))
-    if new_keys:
-        context.state.put(keys.counters(issuer), msgspec.structs.replace(used, status_keys=used.status_keys + new_keys))
+    if change.by_issuer:
+        counters = msgspec.structs.replace(counters, status_keys=used + first)
+    else:
+        counters = msgspec.structs.replace(counters, authority_status_keys=used + first)
+    change.context.state.put(keys.counters(change.issuer), counters)
 
 
 def _issue_cost(payload: CredentialIssue) -> int:

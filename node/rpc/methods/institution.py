@@ -67,6 +67,7 @@ class CountersView(Struct, frozen=True):
     status_keys: int
     definitions: int
     pathways: int
+    authority_status_keys: int
 
 
 class InstitutionSummary(Struct, frozen=True):

@@ -56,7 +56,7 @@ def test_definition_is_recorded_as_published(world: World) -> None:
     assert world.state.get(keys.definition(PESPUNTE), Definition) == Definition(
         content, UGTO, world.act(UGTO), None, None
     )
-    assert world.state.get(keys.counters(UGTO), Counters) == Counters(0, 0, 0, 1, 0)
+    assert world.state.get(keys.counters(UGTO), Counters) == Counters(0, 0, 0, 1, 0, 0)
     assert events == (Event("catalog", "publish", keys.definition(PESPUNTE)),)
 
 
@@ -386,7 +386,7 @@ def test_pathway_is_recorded(catalogued: World) -> None:
     events = catalogued.run("pathway.publish", route(), UGTO)
     assert events == (Event("catalog", "publish", keys.pathway(ROUTE)),)
     assert catalogued.state.get(keys.pathway(ROUTE), Pathway) == Pathway(pathway_content(), catalogued.act(UGTO), None)
-    assert catalogued.state.get(keys.counters(UGTO), Counters) == Counters(0, 0, 0, 3, 1)
+    assert catalogued.state.get(keys.counters(UGTO), Counters) == Counters(0, 0, 0, 3, 1, 0)
 
 
 def select(definition: str = "", issuer: str = "", field: str = "", level: Level | None = None) -> Selector:

@@ -48,14 +48,14 @@ def test_a_batch_is_one_record(world: World, count: int) -> None:
     assert world.state.get(plain_key, Batch) == Batch(
         UGTO, PESPUNTE, payload.root, count, Origin.ISSUE, world.act(UGTO)
     )
-    assert world.state.get(keys.counters(UGTO), Counters) == Counters(count, 1, 0, 1, 0)
+    assert world.state.get(keys.counters(UGTO), Counters) == Counters(count, 1, 0, 1, 0, 0)
 
 
 def test_batches_add_up(world: World) -> None:
     """Counters grow with each batch."""
     world.run("credential.issue", batch(2), UGTO)
     world.run("credential.issue", batch(3, seed="b"), UGTO)
-    assert world.state.get(keys.counters(UGTO), Counters) == Counters(5, 2, 0, 1, 0)
+    assert world.state.get(keys.counters(UGTO), Counters) == Counters(5, 2, 0, 1, 0, 0)
 
 
 def test_a_batch_lists_all_keys_that_signed(world: World) -> None:

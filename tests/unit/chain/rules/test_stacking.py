@@ -135,7 +135,7 @@ def test_stack_records_components_uses_and_the_results_batch(world: World, three
     for held in three:
         uses = world.state.get(keys.use(held.id), Uses)
         assert uses == Uses((Use(ROUTE, Exclusivity.NONE, result_id),))
-    assert world.state.get(keys.counters(UGTO), Counters) == Counters(7, 3, 0, 3, 1)
+    assert world.state.get(keys.counters(UGTO), Counters) == Counters(7, 3, 0, 3, 1, 0)
 
 
 def test_the_consent_digest_is_what_the_domain_says() -> None:

@@ -84,8 +84,8 @@ def test_suspension_is_recorded_and_binds_the_index(world: World) -> None:
     assert events == (Event("credential", "suspend", keys.status(UGTO, KEYS[0])),)
     assert status(world) == Status(mark(world), None, None, PLACES[0])
     binding = world.state.get(keys.status_list_entry(UGTO, 0, 100), StatusListBinding)
-    assert binding == StatusListBinding(KEYS[0])
-    assert world.state.get(keys.counters(UGTO), Counters) == Counters(4, 1, 1, 1, 0)
+    assert binding == StatusListBinding(KEYS[0], UGTO)
+    assert world.state.get(keys.counters(UGTO), Counters) == Counters(4, 1, 1, 1, 0, 0)
 
 
 def test_many_entries_are_one_event(world: World) -> None:
@@ -97,7 +97,7 @@ def test_many_entries_are_one_event(world: World) -> None:
         Status(None, None, final, PLACES[0]),
         Status(None, None, final, PLACES[1]),
     ]
-    assert world.state.get(keys.counters(UGTO), Counters) == Counters(4, 1, 2, 1, 0)
+    assert world.state.get(keys.counters(UGTO), Counters) == Counters(4, 1, 2, 1, 0, 0)
 
 
 def test_reinstatement_leaves_an_empty_record(world: World) -> None:
@@ -106,7 +106,7 @@ def test_reinstatement_leaves_an_empty_record(world: World) -> None:
     world.run("credential.reinstate", change(), UGTO)
     assert status(world) == Status(None, None, None, PLACES[0])
     assert credential_status(world.state, UGTO, KEYS[0]) == CredentialStatus(CredentialState.ACTIVE, None)
-    assert world.state.get(keys.counters(UGTO), Counters) == Counters(4, 1, 1, 1, 0)
+    assert world.state.get(keys.counters(UGTO), Counters) == Counters(4, 1, 1, 1, 0, 0)
     world.run("credential.suspend", change(), UGTO)
 
 
@@ -239,7 +239,7 @@ def test_an_authority_may_leave_the_index_open(world: World) -> None:
     assert status(world) == Status(None, mark(world, SEG), None, None)
     assert world.state.get(keys.status_list_entry(UGTO, 0, 100), StatusListBinding) is None
     world.run("credential.revoke", change(), UGTO)
-    assert world.state.get(keys.status_list_entry(UGTO, 0, 100), StatusListBinding) == StatusListBinding(KEYS[0])
+    assert world.state.get(keys.status_list_entry(UGTO, 0, 100), StatusListBinding) == StatusListBinding(KEYS[0], UGTO)
 
 
 def test_an_issuer_names_the_index(world: World) -> None:
@@ -291,24 +291,70 @@ def test_one_bad_entry_refuses_all(world: World) -> None:
 
 
 def test_never_more_status_keys_than_credentials(world: World) -> None:
-    """Four credentials have four status keys; a fifth is refused, whoever brings it."""
+    """Four credentials have four status keys; a fifth is refused."""
     world.run("credential.suspend", change(entry(0), entry(1), entry(2)), UGTO)
     full = (Reason.LIMIT_EXCEEDED, f"{UGTO} has 3 status keys and 4 credentials, no room for 2")
     assert world.refusal("credential.suspend", change(entry(3), entry(4)), UGTO) == full
-    assert world.refusal("credential.suspend", change(entry(3, place=None), entry(4, place=None)), SEG) == full
     world.run("credential.suspend", change(entry(3)), UGTO)
     world.run("credential.revoke", change(entry(3), entry(0)), UGTO)  # no new keys
-    assert world.refusal("credential.suspend", change(entry(4, place=None)), SEG) == (
+    assert world.refusal("credential.suspend", change(entry(4)), UGTO) == (
         Reason.LIMIT_EXCEEDED,
         f"{UGTO} has 4 status keys and 4 credentials, no room for 1",
     )
+
+
+def test_authorities_use_up_none_of_the_issuers_room(world: World) -> None:
+    """An authority that invents status keys stops itself, never the issuer's revocations."""
+    invented = [StatusEntry(sha256(b"none %d" % number), ReasonCode.OTHER, None) for number in range(5)]
+    assert world.refusal("credential.suspend", change(*invented), SEG) == (
+        Reason.LIMIT_EXCEEDED,
+        f"{UGTO} has 0 status keys of authorities and 4 credentials, no room for 5",
+    )
+    world.run("credential.suspend", change(*invented[:3], entry(0, place=None)), SEG)
+    assert world.refusal("credential.suspend", change(entry(1, place=None)), SDES) == (
+        Reason.LIMIT_EXCEEDED,
+        f"{UGTO} has 4 status keys of authorities and 4 credentials, no room for 1",
+    )
+    world.run("credential.revoke", change(entry(0), entry(1), entry(2), entry(3)), UGTO)
+    assert world.state.get(keys.counters(UGTO), Counters) == Counters(4, 1, 4, 1, 0, 4)
+
+
+def test_an_authoritys_wrong_index_does_not_stop_the_issuer(world: World) -> None:
+    """Only the issuer knows where it put a credential: its first word overrules an authority's, its second not."""
+    wrong = StatusEntry(KEYS[0], ReasonCode.OTHER, PLACES[1])
+    squat = StatusEntry(KEYS[5], ReasonCode.OTHER, PLACES[2])
+    world.run("credential.suspend", change(wrong, squat), SEG)
+    world.run("credential.revoke", change(entry(0), entry(1), entry(2)), UGTO)
+    assert [status(world, number).entry for number in range(3)] == PLACES[:3]  # type: ignore[union-attr]  # written above
+    for number in range(3):
+        binding = world.state.get(keys.status_list_entry(UGTO, 0, 100 + number), StatusListBinding)
+        assert binding == StatusListBinding(KEYS[number], UGTO)
+    assert world.refusal("credential.suspend", change(StatusEntry(KEYS[4], ReasonCode.OTHER, PLACES[2])), SEG) == (
+        Reason.ALREADY_USED,
+        f"index 102 of list 0 is bound to {KEYS[2].hex()}, not to {KEYS[4].hex()}",
+    )
+
+
+def test_an_issuer_confirms_an_authoritys_index(world: World) -> None:
+    """A right index becomes the issuer's own; from then on nobody moves it."""
+    world.run("credential.suspend", change(), SEG)
+    plain_key = keys.status_list_entry(UGTO, 0, 100)
+    assert world.state.get(plain_key, StatusListBinding) == StatusListBinding(KEYS[0], SEG)
+    world.run("credential.suspend", change(), UGTO)
+    assert world.state.get(plain_key, StatusListBinding) == StatusListBinding(KEYS[0], UGTO)
+    moved = StatusEntry(KEYS[0], ReasonCode.OTHER, PLACES[1])
+    assert world.refusal("credential.revoke", change(moved), UGTO) == (
+        Reason.INVALID_VALUE,
+        f"{KEYS[0].hex()} has index 100 of list 0, not index 101 of list 0",
+    )
+    assert world.state.get(keys.counters(UGTO), Counters) == Counters(4, 1, 1, 1, 0, 1)
 
 
 def test_who_issued_nothing_has_no_status_keys(world: World) -> None:
     """An institution without credentials cannot be flooded with statuses."""
     assert world.refusal("credential.suspend", change(entry(place=None), issuer=ITLEON), SEG) == (
         Reason.LIMIT_EXCEEDED,
-        f"{ITLEON} has 0 status keys and 0 credentials, no room for 1",
+        f"{ITLEON} has 0 status keys of authorities and 0 credentials, no room for 1",
     )
 
 
@@ -425,6 +471,11 @@ class Model:
     credentials: int
     state: dict[int, dict[str, str]] = field(default_factory=dict)
     place: dict[int, int] = field(default_factory=dict)
+    """What was said last about each key's place."""
+    bound: dict[int, tuple[int, bool]] = field(default_factory=dict)
+    """Key by place, and whether the issuer said so."""
+    written: dict[bool, set[int]] = field(default_factory=lambda: {True: set(), False: set()})
+    """Keys by whether the issuer wrote them, or an authority wrote them first."""
 
     def step(self, action: str, signer: str, number: int, place: int | None) -> Reason | None:
         """Return the reason for a refusal, or take the change over and return None."""
@@ -453,15 +504,21 @@ class Model:
     def _take(self, number: int, place: int | None, now: dict[str, str], issuer: bool) -> Reason | None:
         if place is None and issuer:
             return Reason.MISSING_ELEMENT
+        theirs = {where: key for where, (key, own) in self.bound.items() if own or not issuer}
         if place is not None:
-            if number in self.place:
-                if self.place[number] != place:
-                    return Reason.INVALID_VALUE
-            elif place in self.place.values():
+            known = self.place.get(number, place)
+            if known != place and (not issuer or theirs.get(known) == number):
+                return Reason.INVALID_VALUE
+            if theirs.get(place, number) != number:
                 return Reason.ALREADY_USED
-        if number not in self.state and len(self.state) + 1 > self.credentials:
+        is_first = number not in self.written[True] if issuer else number not in self.state
+        if is_first and len(self.written[issuer]) + 1 > self.credentials:
             return Reason.LIMIT_EXCEEDED
+        if is_first:
+            self.written[issuer].add(number)
         if place is not None:
+            if theirs.get(place) is None:
+                self.bound[place] = (number, issuer)
             self.place[number] = place
         self.state[number] = now
         return None
@@ -505,10 +562,12 @@ def test_any_sequence_of_changes_agrees_with_the_model(steps: list[tuple[str, st
             assert credential_status(world.state, UGTO, KEYS[each]).state == model.shown(each)
     used = world.state.get(keys.counters(UGTO), Counters)
     assert used is not None
-    assert used.status_keys == len(model.state) <= used.credentials
-    for number, place in model.place.items():
+    assert used.status_keys == len(model.written[True]) <= used.credentials
+    assert used.authority_status_keys == len(model.written[False]) <= used.credentials
+    for place, (number, own) in model.bound.items():
         binding = world.state.get(keys.status_list_entry(UGTO, 0, PLACES[place].list_index), StatusListBinding)
-        assert binding == StatusListBinding(KEYS[number])
+        assert binding is not None
+        assert (binding.status_key, binding.actor == UGTO) == (KEYS[number], own)
 
 
 def test_a_thousand_entries_are_taken_at_once() -> None:
