@@ -86,10 +86,27 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _run(folder: Path, config: Config, passphrase: bytes | None) -> None:
-    """Open the stores, run everything, and close the stores whatever happens."""
+    """Run the node, and say what to do where its disk failed."""
     home = read_home(folder, config, passphrase)
-    log = get_logger("app")
     data = folder / DATA_FOLDER
+    try:
+        data.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{data} cannot be made: {error.strerror}") from None
+    try:
+        await _run_on(data, home)
+    except StorageError as error:
+        raise StorageError(
+            f"{error}. If the disk is full, make room and start again: nothing acknowledged is lost. If the data is "
+            f"damaged, restore {data} from a backup, or move it away: the node then fetches the chain from the "
+            "others, and a validator listens before it signs"
+        ) from error
+
+
+async def _run_on(data: Path, home: Home) -> None:
+    """Open the stores, run everything, and close the stores whatever happens."""
+    config = home.config
+    log = get_logger("app")
     cache_bytes = config.storage.cache_mebibytes * 2**20
     with contextlib.ExitStack() as stack:
 

@@ -64,7 +64,7 @@ class LevelDbStore:
         try:
             return self._database.get(key, verify_checksums=True)
         except (plyvel.Error, RuntimeError) as error:
-            raise StorageError(f"cannot read from {self._path}: {error}") from error
+            raise StorageError(f"cannot read from {self._path}: {_text(error)}") from error
 
     def iterate(
         self,
@@ -89,14 +89,14 @@ class LevelDbStore:
                 fill_cache=False,
             )
         except (plyvel.Error, RuntimeError) as error:
-            raise StorageError(f"cannot read from {self._path}: {error}") from error
+            raise StorageError(f"cannot read from {self._path}: {_text(error)}") from error
         return self._checked(found if not reverse else takewhile(lambda item: item[0] >= low, found))
 
     def _checked(self, found: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         try:
             yield from found
         except (plyvel.Error, RuntimeError) as error:
-            raise StorageError(f"cannot read from {self._path}: {error}") from error
+            raise StorageError(f"cannot read from {self._path}: {_text(error)}") from error
 
     def write(self, batch: WriteBatch, *, sync: bool) -> None:
         """Write the whole batch or nothing. Raises: StorageError, and at every write after a failed one."""
@@ -111,8 +111,8 @@ class LevelDbStore:
                     native.put(key, value)
             native.write()
         except (plyvel.Error, RuntimeError) as error:
-            self._failure = str(error)
-            raise StorageError(f"cannot write to {self._path}: {error}") from error
+            self._failure = _text(error)
+            raise StorageError(f"cannot write to {self._path}: {_text(error)}") from error
 
     def approximate_bytes(self) -> int:
         """Return about how many bytes the tables take; what is only in the log is not counted."""
@@ -145,9 +145,15 @@ def open_leveldb(path: Path, *, cache_bytes: int = CACHE_BYTES) -> LevelDbStore:
             bloom_filter_bits=BLOOM_FILTER_BITS,
         )
     except plyvel.CorruptionError as error:
-        raise StorageError(f"the database in {path} is corrupt: {error}") from error
+        raise StorageError(f"the database in {path} is corrupt: {_text(error)}") from error
     except plyvel.Error as error:
         if "lock" in str(error):
-            raise StorageError(f"the database in {path} is in use by another process: {error}") from error
-        raise StorageError(f"cannot open the database in {path}: {error}") from error
+            raise StorageError(f"the database in {path} is in use by another process: {_text(error)}") from error
+        raise StorageError(f"cannot open the database in {path}: {_text(error)}") from error
     return LevelDbStore(cast(_Database, database), path)
+
+
+def _text(error: Exception) -> str:
+    """Return what LevelDB says; plyvel hands its sentences on as bytes."""
+    said = (part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part) for part in error.args)
+    return " ".join(said)
