@@ -20,11 +20,11 @@ from node import codec
 from node.chain.certificate import Network
 from node.chain.proof_json import from_json
 from node.chain.records.definition import Definition
-from node.chain.records.institution import Institution, Purpose
+from node.chain.records.institution import Institution, InstitutionKey, Purpose
 from node.chain.records.network import Parameters
 from node.chain.rules.credentials import CredentialIssue
 from node.chain.transaction import decode_transaction, make_transaction
-from node.crypto.signing import Algorithm, key_id
+from node.crypto.signing import Ed25519Signer, key_id
 from node.documents.bundle import FILE_SUFFIX, write_bundle
 from node.documents.credential import Issuer, PreparedCredential, award_dates, custody_signer, prepare_credential
 from node.documents.learners import BadRow, Learner, LearnerRow
@@ -35,7 +35,7 @@ from node.limits import (
     STATE_RECORD_BYTES_MAX,
     TRANSACTION_VALIDITY_HEIGHTS_MAX,
 )
-from node.primitives import HASH_BYTES, CatalogueId, Hash, TimestampMs
+from node.primitives import HASH_BYTES, CatalogueId, Hash, KeyId, TimestampMs
 from node.register import NewCredential, Register, RegisteredBatch, RegisteredCredential
 from node.state import keys
 
@@ -44,7 +44,8 @@ REPORT_NAME: Final = "report.csv"
 _VALIDITY_HEIGHTS: Final = TRANSACTION_VALIDITY_HEIGHTS_MAX - 100
 """Below the network's bound, so that an answer from a node that lags is good enough."""
 _PROBLEMS_NAMED: Final = 20
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Spreadsheets also take the full-width forms for what they look like."""
 _REPORT_COLUMNS: Final = ("row", "name", "student_number", "result", "credential_id", "file", "problem")
 
 
@@ -136,11 +137,24 @@ def load_issuer(desk: Desk, definition_id: CatalogueId, *, public_url: str) -> I
         raise Rejected(Reason.NOT_PERMITTED, f"{definition_id} is of {definition.issuer}, the keystore of {name}")
     if definition.retired is not None:
         raise Rejected(Reason.WRONG_STATE, f"{definition_id} is retired since height {definition.retired.height}")
-    assertion = desk.keystore.ed25519(Purpose.ASSERTION)
-    if key_id(Algorithm.ED25519, assertion.public_key) not in institution.keys:
-        raise Rejected(Reason.UNKNOWN_KEY, f"the chain does not know the keystore's assertion key of {name}")
+    assertion = _assertion_signer(desk)
     url = f"https://{parameters.did_host}" if parameters.did_host else public_url.rstrip("/")
     return Issuer(network, institution, definition.content, assertion, url)
+
+
+def _assertion_signer(desk: Desk) -> Ed25519Signer:
+    """Return the keystore's newest assertion key that is in force: what a retired one signed would not verify."""
+    name = desk.keystore.institution
+    for signer in reversed(desk.keystore.signers(Purpose.ASSERTION)):
+        if isinstance(signer, Ed25519Signer) and _is_in_force(desk, key_id(signer.algorithm, signer.public_key)):
+            return signer
+    raise Rejected(Reason.UNKNOWN_KEY, f"the keystore of {name} has no assertion key that is in force on the chain")
+
+
+def _is_in_force(desk: Desk, identity: KeyId) -> bool:
+    """Tell whether a key of the desk's institution signs on the chain now."""
+    record = read_record(desk.node, keys.key(desk.keystore.institution, identity), InstitutionKey)
+    return record is not None and record.retired is None and record.compromised is None
 
 
 def issue(
@@ -241,18 +255,27 @@ def is_issued(desk: Desk, batch: RegisteredBatch) -> bool:
 
 
 def _transaction(desk: Desk, batch: RegisteredBatch) -> bytes:
-    """Return the batch's transaction: the one sent before while it may still be included, else a new one."""
+    """Return the batch's transaction: the one sent before while it may still be included, else a new one.
+
+    However many there are, the chain takes a batch once.
+    """
     network, epoch, height = desk.node.network()
-    if batch.transaction is not None and decode_transaction(batch.transaction).valid_until_height > height:
-        return batch.transaction
+    if batch.transaction is not None:
+        sent = decode_transaction(batch.transaction)
+        signed_by = [signature.key_id for signature in sent.signatures]
+        if sent.valid_until_height > height and all(_is_in_force(desk, identity) for identity in signed_by):
+            return batch.transaction
     name = desk.keystore.institution
     institution = read_record(desk.node, keys.accreditation(name), Institution)
     needed = 1
     if institution is not None:
         needed = next((item.count for item in institution.required_signatures if item.kind == KIND), 1)
-    signers = desk.keystore.institution_signers()
+    signers = [signer for signer in desk.keystore.institution_signers() if _is_in_force(desk, signer.key_id)]
     if len(signers) < needed:
-        raise Rejected(Reason.WRONG_SIGNERS, f"{name} signs {KIND} with {needed} keys, the keystore has {len(signers)}")
+        raise Rejected(
+            Reason.WRONG_SIGNERS,
+            f"{name} signs {KIND} with {needed} keys, the keystore has {len(signers)} that are in force",
+        )
     transaction = make_transaction(
         network,
         epoch,
@@ -369,7 +392,9 @@ def write_file(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, readable by its owner only. Raises: StorageError."""
     draft = path.with_name(f".{path.name}.part")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        draft.unlink(missing_ok=True)
+        # A file of its own, not one that somebody else has laid there, nor where a link leads.
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,26 @@ from node.chain.proof import credential_proof
 from node.chain.proof_json import to_json
 from node.chain.records.credential import Batch
 from node.chain.records.institution import Purpose
-from node.crypto.signing import Algorithm
+from node.chain.rules.keys import KeyAdd, KeyRetire, NewKey
+from node.crypto.signing import Algorithm, Ed25519Signer, P256Signer, Signer
 from node.documents.bundle import read_bundle
 from node.documents.credential import Issuer
 from node.documents.learners import BadRow, LearnerRow, read_learners
 from node.documents.verifier import verify_bundle
 from node.errors import Reason, Rejected
-from node.issuing import Desk, Outcome, RowResult, issue, load_issuer, report_csv, resume
+from node.issuing import Desk, Outcome, RowResult, issue, load_issuer, report_csv, resume, write_file
 from node.keystore import Keystore, KeystoreKind, SecretKey, Secrets
 from node.register import Register
 from node.state import keys
-from tests.unit.documents.small_chain import NOW_MS, UGTO, SmallChain, counting_entropy, seed
+from tests.unit.documents.small_chain import (
+    NOW_MS,
+    UGTO,
+    SmallChain,
+    counting_entropy,
+    key_reference,
+    recovery_signer,
+    seed,
+)
 
 DEFINITION = f"{UGTO}/primer-empleo/1"
 URL = "http://127.0.0.1:8600/"
@@ -153,8 +163,9 @@ def test_second_run_issues_nothing_twice(tmp_path: Path) -> None:
     [
         ("submit", 1),
         ("wait", 1),
-        ("state_proof", 4),
         ("state_proof", 5),
+        ("state_proof", 6),
+        ("state_proof", 7),
         ("credential_proof", 1),
         ("credential_proof", 3),
     ],
@@ -298,6 +309,65 @@ def test_custody_key_is_one_per_person(tmp_path: Path) -> None:
     holders = {read_bundle(data).holder for folder in ("out", "out2") for data in bundles(tmp_path / folder).values()}
     assert len({holder.public_key for holder in holders if holder is not None}) == 1
     assert len(holders) == 2
+
+
+def rotated(chain: SmallChain, purpose: Purpose, new: Signer) -> Keystore:
+    """Add a key and retire the one from the genesis, as `pila key rotate` does; return the keystore with both."""
+    recovery = recovery_signer(UGTO)
+    chain.run(UGTO, "key.add", KeyAdd(UGTO, NewKey(int(new.algorithm), new.public_key, purpose)), recovery)
+    chain.run(UGTO, "key.retire", KeyRetire(UGTO, key_reference(UGTO, purpose)[1]), recovery)
+    return keystore().with_key(purpose, new.algorithm, seed("new", purpose))
+
+
+def test_retired_transaction_key_is_passed_over(tmp_path: Path) -> None:
+    """After a rotation the keystore holds both; the one in force signs."""
+    chain = small_chain()
+    desk = desk_at(tmp_path, LedgerNode(chain))
+    desk = replace(desk, keystore=rotated(chain, Purpose.TRANSACTION, P256Signer(seed("new", Purpose.TRANSACTION))))
+    issue(desk, loaded(desk), learners(2), output=tmp_path / "out", now_ms=NOW_MS)
+    assert batches(chain) == 1
+
+
+def test_batch_whose_key_was_retired_meanwhile_is_signed_anew(tmp_path: Path) -> None:
+    """Sent nowhere before the crash; its first transaction would be refused for as long as it is valid."""
+    chain = small_chain()
+
+    def crash(method: str) -> None:
+        if method == "submit":
+            raise Crash
+
+    desk = desk_at(tmp_path, LedgerNode(chain, crash))
+    with pytest.raises(Crash):
+        issue(desk, loaded(desk), learners(2), output=tmp_path / "out", now_ms=NOW_MS)
+    store = rotated(chain, Purpose.TRANSACTION, P256Signer(seed("new", Purpose.TRANSACTION)))
+    assert resume(replace(desk, keystore=store, node=LedgerNode(chain))) == 1
+    assert batches(chain) == 1
+
+
+def test_newest_assertion_key_in_force_signs_documents(tmp_path: Path) -> None:
+    """A key that the chain does not know yet, or no more, would make credentials that never verify."""
+    chain = small_chain()
+    desk = desk_at(tmp_path, LedgerNode(chain))
+    unknown = replace(desk, keystore=keystore().with_key(Purpose.ASSERTION, Algorithm.ED25519, seed("unknown")))
+    assert loaded(unknown).assertion.public_key == Ed25519Signer(seed(UGTO, Purpose.ASSERTION)).public_key
+    new = Ed25519Signer(seed("new", Purpose.ASSERTION))
+    both = replace(desk, keystore=rotated(chain, Purpose.ASSERTION, new))
+    assert loaded(both).assertion.public_key == new.public_key
+    with pytest.raises(Rejected) as caught:
+        loaded(desk)
+    assert (caught.value.reason, caught.value.detail) == (
+        Reason.UNKNOWN_KEY,
+        "the keystore of ugto.mx has no assertion key that is in force on the chain",
+    )
+
+
+def test_file_is_not_written_where_a_link_leads(tmp_path: Path) -> None:
+    """Somebody who may write to the folder cannot have another file overwritten."""
+    other = tmp_path / "other"
+    other.write_text("precious")
+    (tmp_path / ".report.csv.part").symlink_to(other)
+    write_file(tmp_path / "report.csv", b"new")
+    assert (other.read_text(), (tmp_path / "report.csv").read_bytes()) == ("precious", b"new")
 
 
 @pytest.mark.parametrize(
