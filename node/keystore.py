@@ -268,15 +268,23 @@ def public_keys(file: KeystoreFile, purpose: str) -> list[tuple[Algorithm, Publi
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file for its owner's eyes only: under another name first, synced, then renamed."""
+    """Write a file for its owner's eyes only: under another name first, renamed, both synced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    temporary.unlink(missing_ok=True)
+    # A new file: one that lies there already may be open to others.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # Else a power cut could bring the old keys back after the chain has taken the new one.
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _box(kdf: KeyDerivation, passphrase: bytes) -> secret.SecretBox:

@@ -93,3 +93,17 @@ def test_only_an_institution_keeps_holders() -> None:
     node = Keystore.new(KeystoreKind.NODE, "ugto.mx", {"node": (Algorithm.ED25519,)}, entropy=bytes(32))
     with pytest.raises(ConfigError, match="a keystore of kind node keeps no holders"):
         _ = node.custody_root
+
+
+def test_leftover_file_lends_its_mode_to_no_secret(tmp_path: Path) -> None:
+    """What an earlier run or somebody else left under the name that is renamed is replaced, never filled."""
+    path, leftover = tmp_path / "ugto.mx.json", tmp_path / "ugto.mx.json.new"
+    leftover.write_text("left")
+    leftover.chmod(0o644)
+    make().save(path)
+    assert (stat.S_IMODE(path.stat().st_mode), leftover.exists()) == (0o600, False)
+    other = tmp_path / "other"
+    other.write_text("precious")
+    leftover.symlink_to(other)
+    make().save(path)
+    assert (other.read_text(), path.is_symlink()) == ("precious", False)
