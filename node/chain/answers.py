@@ -21,7 +21,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class LocatedCredential:
-    """Where a credential id was first issued, and by whom."""
+    """Where a credential id was issued, and by whom."""
 
     height: Height
     transaction_index: int

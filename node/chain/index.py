@@ -2,7 +2,8 @@
 
 Derived from blocks and receipts, so it may lag behind the head after a crash and catches up when the
 store is opened. Nothing is ever overwritten: a credential id that a second batch repeats gets a
-second entry, and the lowest place, which is the first batch, is the one that counts.
+second entry, and who asks says whose batch is meant: ids are public before they are in a block, so
+the first that carries one need not be its issuer's.
 Source: PROTOCOL §4.
 """
 
@@ -91,13 +92,12 @@ class Index:
         data = self._store.get(Column.TRANSACTION.key(transaction_id))
         return None if data is None else _unpack(data)
 
-    def credential(self, credential_id: Hash) -> CredentialPlace | None:
-        """Return where a credential id was first issued."""
+    def credentials(self, credential_id: Hash) -> Iterator[CredentialPlace]:
+        """Yield everywhere a credential id was issued, the first place first."""
         prefix = Column.CREDENTIAL.key(credential_id)
         for key, _ in self._store.iterate(prefix=prefix):
             rest = key[len(prefix) :]
-            return CredentialPlace(_unpack(rest[:_PLACE_BYTES]), int.from_bytes(rest[_PLACE_BYTES:], "big"))
-        return None
+            yield CredentialPlace(_unpack(rest[:_PLACE_BYTES]), int.from_bytes(rest[_PLACE_BYTES:], "big"))
 
     def batch_at(self, place: Place) -> Hash:
         """Return the id of the batch that the transaction at a place made."""

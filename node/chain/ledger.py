@@ -20,6 +20,7 @@ from node.chain.genesis import genesis_block, genesis_changes
 from node.chain.genesis_document import GenesisDocument
 from node.chain.index import Index, Place, credential_ids
 from node.chain.mempool import Mempool
+from node.chain.reading import batch_is_void
 from node.chain.receipt import Receipt, receipts_root
 from node.chain.recent_ids import RecentIds
 from node.chain.records.credential import Batch
@@ -34,7 +35,7 @@ from node.primitives import CatalogueId, Epoch, Hash, Height, InstitutionId, Tim
 from node.state import keys
 from node.state.kv import KeyValueStore, WriteBatch
 from node.state.proof import ExistenceProof
-from node.state.world_state import StateStore
+from node.state.world_state import StateStore, WorldState
 
 T = TypeVar("T")
 
@@ -304,30 +305,39 @@ class Ledger:
         """Return where a committed transaction stands."""
         return self._index.transaction(tx_id)
 
-    def find_credential(self, credential_id: Hash) -> LocatedCredential | None:
-        """Return where a credential id was first issued; whether it is void or revoked is another question."""
-        found = self._index.credential(credential_id)
-        if found is None:
-            return None
-        batch_id = self._index.batch_at(found.place)
-        batch = self.read(keys.batch(batch_id), Batch)
-        assert batch is not None
-        return LocatedCredential(
-            found.place.height, found.place.index, found.leaf_index, batch_id, batch.issuer, batch.definition
-        )
+    def find_credential(self, credential_id: Hash, issuer: InstitutionId | None = None) -> LocatedCredential | None:
+        """Return where a credential id was first issued, by an issuer if one is named; whether it is revoked is open.
+
+        A batch by keys that turned bad is named only where there is no other: its credentials are issued anew.
+        """
+        records = WorldState(self.state)
+        void: LocatedCredential | None = None
+        for found in self._index.credentials(credential_id):
+            batch_id = self._index.batch_at(found.place)
+            batch = self.read(keys.batch(batch_id), Batch)
+            assert batch is not None
+            if issuer not in (None, batch.issuer):
+                continue
+            located = LocatedCredential(
+                found.place.height, found.place.index, found.leaf_index, batch_id, batch.issuer, batch.definition
+            )
+            if not batch_is_void(records, batch):
+                return located
+            void = void or located
+        return void
 
     def find_batch(self, batch_id: Hash) -> Place | None:
         """Return where a batch was issued."""
         return self._index.batch(batch_id)
 
-    def credential_path(self, credential_id: Hash) -> CredentialPath | None:
-        """Return how a credential lies in its batch."""
-        found = self._index.credential(credential_id)
+    def credential_path(self, credential_id: Hash, issuer: InstitutionId | None = None) -> CredentialPath | None:
+        """Return how a credential lies in the batch that `find_credential` names."""
+        found = self.find_credential(credential_id, issuer)
         if found is None:
             return None
-        block = self._blocks.block(found.place.height)
+        block = self._blocks.block(found.height)
         assert block is not None
-        ids = credential_ids(self._cache.parse(block.transactions[found.place.index]))
+        ids = credential_ids(self._cache.parse(block.transactions[found.transaction_index]))
         path = merkle.path(ids, found.leaf_index)
         return CredentialPath(found.leaf_index, len(ids), path, merkle.root(ids))
 

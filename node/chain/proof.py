@@ -321,12 +321,12 @@ class ProofSource(Protocol):
         """Return a record with its proof under a recent height's root."""
         ...
 
-    def find_credential(self, credential_id: Hash) -> LocatedCredential | None:
-        """Return where a credential lies."""
+    def find_credential(self, credential_id: Hash, issuer: InstitutionId | None = None) -> LocatedCredential | None:
+        """Return where a credential lies, in a batch of an issuer if one is named."""
         ...
 
-    def credential_path(self, credential_id: Hash) -> CredentialPath | None:
-        """Return how a credential lies in its first batch."""
+    def credential_path(self, credential_id: Hash, issuer: InstitutionId | None = None) -> CredentialPath | None:
+        """Return how a credential lies in that batch."""
         ...
 
 
@@ -342,14 +342,14 @@ def credential_proof(
 
     Raises: Rejected(NOT_FOUND): no such credential of that issuer, or a height that cannot be proven.
     """
-    located = source.find_credential(credential_id)
-    if located is None or (issuer is not None and located.issuer != issuer):
+    located = source.find_credential(credential_id, issuer)
+    if located is None:
         raise Rejected(Reason.NOT_FOUND, f"no credential {credential_id.hex()}" + (f" of {issuer}" if issuer else ""))
     at = source.head.height if height is None else height
     header, certificate, genesis = source.header_at(at), source.certificate_at(at), source.header_at(0)
     if header is None or certificate is None or genesis is None:
         raise Rejected(Reason.NOT_FOUND, f"height {at} has no header with a certificate")
-    place = source.credential_path(credential_id)
+    place = source.credential_path(credential_id, issuer)
     assert place is not None, "a credential that was found lies in a batch"
     records = prove_credential(
         lambda plain_key: source.prove(plain_key, at),

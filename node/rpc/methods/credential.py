@@ -175,7 +175,7 @@ def credential_history(
 
     Without its status key nobody but the holder of the file can tell its status: then it is *unknown*, never active.
     """
-    located = _locate(services, credential_id)
+    located = _locate(services, credential_id, issuer)
     _check_status_parameters(located, issuer, status_key)
     batch = _batch(services, located)
     issued = HistoryEvent(batch.origin.value, None, act_view(batch.act))
@@ -199,13 +199,14 @@ def credential_proof(
     Without `status_key` it proves nothing about the credential's status. Its members are those of
     `chain` in `docs/bundle.schema.json`.
     """
-    located = _locate(services, credential_id)
+    located = _locate(services, credential_id, issuer)
     _check_status_parameters(located, issuer, status_key)
     services.check_height(height)
     try:
         proof = proof_of(
             services.ledger,
             bytes.fromhex(credential_id),
+            issuer=issuer,
             status_key=None if status_key is None else bytes.fromhex(status_key),
             height=height,
         )
@@ -239,8 +240,10 @@ def _verification(answer: Answer) -> Verification:
     )
 
 
-def _locate(services: Services, credential_id: str) -> LocatedCredential:
-    located = services.ledger.find_credential(bytes.fromhex(credential_id))
+def _locate(services: Services, credential_id: str, issuer: str | None = None) -> LocatedCredential:
+    """Return where a credential lies: in the issuer's batch, else (to name what disagrees) in anybody's."""
+    raw = bytes.fromhex(credential_id)
+    located = services.ledger.find_credential(raw, issuer) or services.ledger.find_credential(raw)
     if located is None:
         raise not_found(f"no credential {credential_id}")
     return located

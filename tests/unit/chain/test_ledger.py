@@ -12,11 +12,13 @@ from node.chain.block import Block, evidence_root
 from node.chain.certificate import Certificate, Phase
 from node.chain.index import INDEX_HEIGHT, Place
 from node.chain.ledger import Ledger
+from node.chain.proof import credential_proof
 from node.chain.records.credential import batch_id
 from node.chain.records.institution import Institution
 from node.chain.rules.catalogue import DefinitionPublish
 from node.chain.rules.credentials import CredentialIssue
 from node.chain.rules.institutions import Suspend
+from node.chain.rules.keys import KeyAdd, KeyCompromise
 from node.chain.store import HEAD, BlockStore
 from node.crypto import merkle
 from node.crypto.hashing import sha256
@@ -26,7 +28,19 @@ from node.state import keys
 from node.state.keys import Column
 from node.state.kv import MemoryStore, WriteBatch
 from node.state.proof import ExistenceProof, verify_exist, verify_nonexist
-from tests.unit.chain.kit import CONOCER, GENESIS_TIME_MS, ITLEON, SDES, SEG, UGTO, TestChain, certify, definition
+from tests.unit.chain.kit import (
+    CONOCER,
+    GENESIS_TIME_MS,
+    ITLEON,
+    SDES,
+    SEG,
+    UGTO,
+    TestChain,
+    certify,
+    definition,
+    recovery_key,
+    transaction_key,
+)
 
 DEFINITION = f"{UGTO}/pespunte/1"
 IDS = [sha256(bytes([number])) for number in range(5)]
@@ -337,6 +351,43 @@ def test_credential_id_that_a_second_batch_repeats_stays_where_it_was(chain: Tes
     found = chain.ledger.find_credential(IDS[0])
     assert found is not None
     assert (found.height, found.leaf_index) == (2, 0)
+
+
+def test_credential_id_that_another_institution_issued_first_is_found_at_its_issuers() -> None:
+    """Ids are public before they are in a block: who copies them cannot stand between a learner and the bundle."""
+    chain = TestChain()
+    chain.do("definition.publish", DefinitionPublish(definition(f"{ITLEON}/copia/1")), signer=ITLEON)
+    chain.do("definition.publish", DefinitionPublish(definition(DEFINITION)), signer=UGTO)
+    copied = CredentialIssue(f"{ITLEON}/copia/1", merkle.root(IDS[:3]), 3, b"".join(IDS[:3]))
+    chain.do("credential.issue", copied, signer=ITLEON)
+    chain.do("credential.issue", BATCH, signer=UGTO)
+    for issuer, height, count in ((ITLEON, 3, 3), (UGTO, 4, 5), (None, 3, 3)):
+        found = chain.ledger.find_credential(IDS[1], issuer)
+        assert found is not None
+        assert (found.height, found.issuer) == (height, issuer or ITLEON)
+        path = chain.ledger.credential_path(IDS[1], issuer)
+        assert path is not None
+        assert (path.leaf_index, path.count) == (1, count)
+    assert chain.ledger.find_credential(IDS[1], SEG) is None
+    assert credential_proof(chain.ledger, IDS[1], issuer=UGTO).batch.batch_id == batch_id(
+        UGTO, DEFINITION, BATCH.root, 5
+    )
+
+
+def test_credential_issued_anew_after_a_theft_is_found_in_the_good_batch(chain: TestChain) -> None:
+    """The first batch is void once its key is declared bad; the same ids in another order make another batch."""
+    declared = KeyCompromise(UGTO, transaction_key(UGTO).key_id, 1)
+    chain.do("key.compromise", declared, signer=UGTO, by=[recovery_key(UGTO)])
+    found = chain.ledger.find_credential(IDS[0])
+    assert found is not None
+    assert found.height == 2
+    chain.do("key.add", KeyAdd(UGTO, transaction_key(UGTO, 7).new), signer=UGTO, by=[recovery_key(UGTO)])
+    anew = IDS[::-1]
+    payload = CredentialIssue(DEFINITION, merkle.root(anew), 5, b"".join(anew))
+    chain.do("credential.issue", payload, signer=UGTO, by=[transaction_key(UGTO, 7)])
+    found = chain.ledger.find_credential(IDS[0])
+    assert found is not None
+    assert (found.height, found.leaf_index) == (5, 4)
 
 
 def test_lists_are_in_order_and_can_be_continued(chain: TestChain) -> None:
