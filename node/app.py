@@ -30,7 +30,7 @@ from node.environment import Callbacks, ReplicaEnvironment
 from node.errors import ConfigError, Reason, Rejected, StorageError
 from node.home import Home, locked, read_home
 from node.journal import Journal
-from node.limits import LOOKBACKS_PER_SECOND_MAX
+from node.limits import LOOKBACK_CHANGES_PER_SECOND_MAX
 from node.log import configure, get_logger
 from node.membership import Membership
 from node.metrics import Metrics, serve
@@ -435,7 +435,7 @@ def _services(ledger: Ledger, view: RunningNode) -> Services:
         lambda definition: ledger.read(keys.definition(definition), Definition),
     )
     statistics = Statistics(ledger, lambda plain_key: ledger.read(plain_key, Batch))
-    return Services(ledger, view, catalogue, statistics, RateLimiter(LOOKBACKS_PER_SECOND_MAX))
+    return Services(ledger, view, catalogue, statistics, RateLimiter(LOOKBACK_CHANGES_PER_SECOND_MAX))
 
 
 def _monotonic_ms() -> int:

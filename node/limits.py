@@ -240,8 +240,11 @@ RPC_WAITING_CALLS_MAX: Final = 4_096
 """Calls that wait for something, such as `tx_wait`."""
 RPC_SOCKET_CALLS_MAX: Final = 16
 """Messages of one WebSocket that are answered at the same time."""
-LOOKBACKS_PER_SECOND_MAX: Final = 4
-"""Proofs under earlier state roots, of all callers together: each may undo the changes of many blocks."""
+LOOKBACK_CHANGES_PER_SECOND_MAX: Final = 2_500
+"""Overwritten records that proofs under earlier state roots put back, for all callers together; 20 µs each, and twice
+as many in one go, which is a tenth of a second."""
+LOOKBACK_CHANGES_MIN: Final = 100
+"""What such a proof counts at least."""
 RPC_ADDRESSES_MAX: Final = 10_000
 """Callers whose rate is remembered."""
 VERIFICATIONS_PENDING_MAX: Final = 16

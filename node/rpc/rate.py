@@ -23,7 +23,7 @@ class RateLimiter:
         if not self.per_second:
             return True
         tokens, before = self._buckets.pop(address, (self._burst, now_seconds))
-        tokens = min(self._burst, tokens + (now_seconds - before) * self.per_second)
+        tokens = min(self._burst, tokens + max(0.0, now_seconds - before) * self.per_second)
         enough = tokens >= calls
         self._buckets[address] = (tokens - calls if enough else tokens, now_seconds)
         if len(self._buckets) > RPC_ADDRESSES_MAX:

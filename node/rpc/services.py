@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from node.chain.ledger import Ledger, Submission
 from node.chain.reading import Records
 from node.documents.answer import Answer
+from node.limits import LOOKBACK_CHANGES_MIN
 from node.primitives import Hash, Height, InstitutionId, PublicKey, TimestampMs, View
 from node.rpc.catalogue import Catalogue
 from node.rpc.jsonrpc import ErrorCode, RpcError
@@ -128,7 +129,7 @@ class Services:
     catalogue: Catalogue
     statistics: Statistics
     lookbacks: RateLimiter
-    """Proofs under earlier state roots: each may undo many blocks."""
+    """Overwritten records that proofs under earlier state roots put back."""
 
     @property
     def records(self) -> Records:
@@ -136,9 +137,16 @@ class Services:
         return WorldState(self.ledger.state)
 
     def check_height(self, height: Height | None) -> None:
-        """Count a proof under an earlier root. Raises: RpcError(LIMIT_EXCEEDED)."""
+        """Count what a proof under an earlier root puts back: it keeps the event loop that long.
+
+        Raises: RpcError(LIMIT_EXCEEDED).
+        """
         if height is None or height == self.ledger.head.height:
             return
-        if not self.lookbacks.allows("", 1, self.node.now_ms() / 1_000):
+        changes = self.ledger.state.changes_above(height)
+        if not self.lookbacks.allows("", max(changes, LOOKBACK_CHANGES_MIN), self.node.now_ms() / 1_000):
             limit = self.lookbacks.per_second
-            raise RpcError(ErrorCode.LIMIT_EXCEEDED, f"more than {limit} proofs a second under earlier state roots")
+            detail = (
+                f"height {height} lies {changes} changes back; proofs may undo {limit} a second, {2 * limit} at once"
+            )
+            raise RpcError(ErrorCode.LIMIT_EXCEEDED, detail)

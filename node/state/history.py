@@ -64,6 +64,10 @@ class UndoRing:
             return range(0)
         return range(self._spans[0].height, self._spans[-1].height + 1)
 
+    def changes_above(self, height: Height) -> int:
+        """Return how many records the blocks above a height overwrote, as far as they can be undone."""
+        return sum(span.change_count for span in self._spans if span.height > height)
+
     def stage(self, height: Height, undo: Undo, batch: WriteBatch) -> UndoSpan:
         """Put a block's undo into its batch, and the removal of those that fall out."""
         data = codec.encode(undo)

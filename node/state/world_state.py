@@ -138,6 +138,10 @@ class StateStore:
         undoable = self._undo.heights
         return range(undoable.start - 1 if undoable else self.height, self.height + 1)
 
+    def changes_above(self, height: Height) -> int:
+        """Return how many overwritten records must be put back to prove against a height: none where that was done."""
+        return 0 if height in self._views else self._undo.changes_above(height)
+
     def get(self, plain_key: str) -> bytes | None:
         """Return a committed record's bytes. Raises: StorageError where they are not what the root says."""
         key_hash = key_hash_of(plain_key)

@@ -71,7 +71,7 @@ class RealNode:
             node=self,
             catalogue=Catalogue(lambda: list(ledger.definitions()), definition),
             statistics=Statistics(ledger, lambda plain_key: ledger.read(plain_key, Batch)),
-            lookbacks=RateLimiter(100),
+            lookbacks=RateLimiter(10_000),
         )
         server = RpcServer(services, calls_per_second=0, connections_max=64, observer=_Nobody(), on_fatal=_fail)
         return server.application(lambda app: add_routes(app, ServicesPageView(services)))

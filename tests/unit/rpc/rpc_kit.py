@@ -127,7 +127,7 @@ class Desk:
             self.node,
             Catalogue(lambda: list(ledger.definitions()), lambda id_: ledger.read(keys.definition(id_), Definition)),
             Statistics(ledger, lambda plain_key: ledger.read(plain_key, Batch)),
-            RateLimiter(4),
+            RateLimiter(400),
         )
         self.calls: list[tuple[str, int]] = []
         self.fatal: list[Exception] = []

@@ -271,16 +271,31 @@ def test_state_proof_refuses_what_is_no_key_or_no_height(
 
 
 def test_proofs_under_earlier_roots_are_rationed() -> None:
-    """Undoing blocks costs: a few a second for all callers together; the head's are free."""
+    """Undoing blocks costs what they changed, at least 100, for all callers together; the head's are free."""
     desk = Desk()
     desk.publish()
     for _ in range(8):  # two seconds' worth
         desk.call("state_proof", key="par/network", height=1)
     assert refusal(desk, "state_proof", key="par/network", height=1)[:2] == (
         ErrorCode.LIMIT_EXCEEDED,
-        "more than 4 proofs a second under earlier state roots",
+        "height 1 lies 0 changes back; proofs may undo 400 a second, 800 at once",
     )
     desk.call("state_proof", key="par/network")
+    desk.node.now -= 3_600_000  # a clock that is set back costs nobody the hour
+    refusal(desk, "state_proof", key="par/network", height=1)
+    desk.node.now += 1_000
+    desk.call("state_proof", key="par/network", height=1)
+
+
+def test_proof_that_would_put_back_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep the event loop, and with it the votes, for as long as it takes."""
+    desk = Desk()
+    desk.publish()
+    monkeypatch.setattr(desk.chain.ledger.state, "changes_above", lambda height: 1_000 - height)
+    assert refusal(desk, "state_proof", key="par/network", height=1)[:2] == (
+        ErrorCode.LIMIT_EXCEEDED,
+        "height 1 lies 999 changes back; proofs may undo 400 a second, 800 at once",
+    )
 
 
 # --- transactions ---

@@ -236,6 +236,17 @@ def test_only_few_recent_trees_are_kept_ready() -> None:
     assert state._views == {}
 
 
+def test_price_of_an_earlier_height_is_told_before_it_is_paid() -> None:
+    """Records overwritten since; nothing for the head and for a height whose tree is ready."""
+    store = MemoryStore()
+    state = StateStore.open(store)
+    for height in range(4):
+        commit(state, store, {f"acc/{number}": bytes([height]) for number in range(height + 1)}, height)
+    assert [state.changes_above(height) for height in range(4)] == [2 + 3 + 4, 3 + 4, 4, 0]
+    state.prove("acc/0", 1)
+    assert [state.changes_above(height) for height in range(4)] == [2 + 3 + 4, 0, 4, 0]
+
+
 def flat_key(plain_key: str) -> bytes:
     """Return the database key of a record."""
     return Column.STATE.key(key_hash_of(plain_key))
