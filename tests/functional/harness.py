@@ -64,6 +64,7 @@ def pila(
     as_json: bool = True,
     prefix: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    timeout_s: float = COMMAND_TIMEOUT_S,
 ) -> Ended:
     """Run a command as a process of its own; it must end with `expect` (None: any) and never with a traceback.
 
@@ -77,7 +78,7 @@ def pila(
         cwd=REPOSITORY,
         env=None if environment is None else dict(environment),
         stdin=subprocess.DEVNULL,
-        timeout=COMMAND_TIMEOUT_S,
+        timeout=timeout_s,
     )
     ended = Ended(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"))
     shown = f"`pila {' '.join(map(str, arguments))}` ended with {ended.code}\n{ended.out}\n{ended.err}"
