@@ -8,12 +8,23 @@ Source: DOMAIN §1, §3, §4, §6.
 
 from dataclasses import dataclass
 
-from node.chain.reading import Records, StackFinding, accreditation, is_void, stack_finding
+from node.chain.catalogue_check import award_fault
+from node.chain.reading import (
+    Impairment,
+    Records,
+    StackFinding,
+    accreditation,
+    accredits,
+    is_void,
+    stack_finding,
+    standings_in_block,
+)
+from node.chain.records.common import Act
 from node.chain.records.credential import Batch
-from node.chain.records.definition import Definition
+from node.chain.records.definition import Definition, DefinitionContent
 from node.chain.records.institution import ROLES_AWARDING, Institution, Step
-from node.chain.records.pathway import Stack, StackedComponent
-from node.primitives import CatalogueId, Hash, Height, InstitutionId, TimestampMs
+from node.chain.records.pathway import Cascade, Stack, StackedComponent
+from node.primitives import CatalogueId, Hash, InstitutionId, TimestampMs
 from node.state import keys
 
 
@@ -23,7 +34,7 @@ class IssuerFinding:
 
     institution: Institution
     accredited_then: Step | None
-    """The step that made it accredited, with an awarding role, at the height and time asked for."""
+    """The step that made it accredited for what it awarded, in the block asked for."""
     accredited_now: Step | None
     accreditor: Institution | None
     """Who acted in the step of then."""
@@ -45,25 +56,40 @@ class StackedFinding:
     stack: Stack
     finding: StackFinding
     unaccredited: tuple[StackedComponent, ...]
-    """Components whose issuer does not count as accredited at their batch's height."""
+    """Components whose issuer does not count as accredited for them in their batch's block."""
+
+    @property
+    def impairment(self) -> Impairment:
+        """The cascade's effect; a component whose issuer was not accredited for it counts as void."""
+        if not self.unaccredited or self.stack.cascade is Cascade.NONE:
+            return self.finding.impairment
+        return Impairment.REVOKED if self.stack.cascade is Cascade.REVOKE else Impairment.IMPAIRED
 
 
 def issuer_finding(
-    records: Records, issuer: InstitutionId, *, height: Height, time_ms: TimestampMs, now_ms: TimestampMs
+    records: Records, batch: Batch, content: DefinitionContent, now_ms: TimestampMs
 ) -> IssuerFinding | None:
-    """Return how an issuer stood in the block of `height` and `time_ms` and at `now_ms`; None if unknown."""
-    institution = records.get(keys.accreditation(issuer), Institution)
+    """Return how a batch's issuer stood in its block and at `now_ms`; None if unknown."""
+    institution = records.get(keys.accreditation(batch.issuer), Institution)
     if institution is None:
         return None
-    then = _awarding(accreditation(records, issuer, time_ms=time_ms, height=height))
-    now = _awarding(accreditation(records, issuer, time_ms=now_ms))
+    then = awarding_step(records, institution, batch.act, content)
+    now = accreditation(records, institution.id, time_ms=now_ms)
+    if now is not None and not ROLES_AWARDING.intersection(now.roles):
+        now = None
     accreditor = None if then is None else records.get(keys.accreditation(then.act.actor), Institution)
     return IssuerFinding(institution, then, now, accreditor)
 
 
-def _awarding(step: Step | None) -> Step | None:
-    """Return the step if it allows to award."""
-    return step if step is not None and ROLES_AWARDING & set(step.roles) else None
+def awarding_step(records: Records, institution: Institution, act: Act, content: DefinitionContent) -> Step | None:
+    """Return the step by which an institution might award a definition in the block of an act, or None.
+
+    As today's records tell it: a step whose keys turned bad is left out, and what it allowed with it.
+    """
+    for step in standings_in_block(records, institution, act.height):
+        if accredits(step, act.time_ms) and award_fault(step, content) is None:
+            return step
+    return None
 
 
 def definition_finding(records: Records, definition_id: CatalogueId) -> DefinitionFinding | None:
@@ -87,7 +113,8 @@ def stacked_finding(records: Records, credential_id: Hash) -> StackedFinding | N
 
 def _was_accredited(records: Records, issuer: InstitutionId, batch_id: Hash) -> bool:
     batch = records.get(keys.batch(batch_id), Batch)
-    if batch is None:
+    institution = records.get(keys.accreditation(issuer), Institution)
+    if batch is None or institution is None:
         return False
-    step = accreditation(records, issuer, time_ms=batch.act.time_ms, height=batch.act.height)
-    return _awarding(step) is not None
+    definition = records.get(keys.definition(batch.definition), Definition)
+    return definition is not None and awarding_step(records, institution, batch.act, definition.content) is not None

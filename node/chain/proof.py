@@ -271,10 +271,11 @@ def prove_credential(
     batch = prover.get(keys.batch(batch_id), Batch)
     if batch is None:
         raise Rejected(Reason.NOT_FOUND, f"no batch {batch_id.hex()}")
-    found = issuer_finding(prover, batch.issuer, height=batch.act.height, time_ms=batch.act.time_ms, now_ms=now_ms)
-    if found is not None:
-        _prove_assertion_keys(prover, found.institution)
-    definition_finding(prover, batch.definition)
+    definition = definition_finding(prover, batch.definition)
+    assert definition is not None, "a batch names a definition on the chain"
+    found = issuer_finding(prover, batch, definition.definition.content, now_ms)
+    assert found is not None, "a batch names an issuer on the chain"
+    _prove_assertion_keys(prover, found.institution)
     is_void(prover, batch.act)
     if status_key is not None:
         credential_status(prover, batch.issuer, status_key)

@@ -5,6 +5,7 @@ the `Records` behind them differ (the node's state, or records proven by a bundl
 Source: DOMAIN §1, §3, §4.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -73,19 +74,33 @@ def steps_in_force(records: Records, institution: Institution) -> list[Step]:
     return [step for step in institution.history if not is_void(records, step.act)]
 
 
-def standing_step(records: Records, institution: Institution, height: Height | None = None) -> Step | None:
-    """Return the non-void step that sets the standing at a height (default: now).
+def standing_steps(records: Records, institution: Institution, height: Height | None = None) -> Iterator[Step]:
+    """Yield the non-void steps that set a standing, latest first, up to a height (default: now).
 
-    A review sets none. Steps of the height itself count: a batch in the block that accredits its
-    issuer was executed after it.
+    A review sets none. Only keys of steps that are asked for are read: a history can be long.
     """
-    found = None
-    for step in steps_in_force(records, institution):
-        if step.kind is StepKind.REVIEW:
+    for step in reversed(institution.history):
+        if step.kind is StepKind.REVIEW or (height is not None and step.act.height > height):
             continue
-        if height is None or step.act.height <= height:
-            found = step
-    return found
+        if not is_void(records, step.act):
+            yield step
+
+
+def standing_step(records: Records, institution: Institution, height: Height | None = None) -> Step | None:
+    """Return the non-void step that sets the standing after the block of a height (default: now)."""
+    return next(standing_steps(records, institution, height), None)
+
+
+def standings_in_block(records: Records, institution: Institution, height: Height) -> Iterator[Step]:
+    """Yield the steps that set the standing at some moment of a block, latest first.
+
+    A batch may have been executed before or after a step of its own block: that it is there proves that
+    its issuer was accredited at that moment, unless the step is void.
+    """
+    for step in standing_steps(records, institution, height):
+        yield step
+        if step.act.height < height:
+            return
 
 
 def accreditation(
@@ -95,16 +110,17 @@ def accreditation(
     time_ms: TimestampMs,
     height: Height | None = None,
 ) -> Step | None:
-    """Return the step that makes an institution accredited at a height and time, else None."""
+    """Return the step that makes an institution accredited after a height and at a time, else None."""
     institution = records.get(keys.accreditation(institution_id), Institution)
     if institution is None:
         return None
     step = standing_step(records, institution, height)
-    if step is None or step.standing is not Standing.ACCREDITED:
-        return None
-    if step.valid_until_ms and time_ms >= step.valid_until_ms:
-        return None
-    return step
+    return step if step is not None and accredits(step, time_ms) else None
+
+
+def accredits(step: Step, time_ms: TimestampMs) -> bool:
+    """Tell whether an institution in this standing is accredited at a time."""
+    return step.standing is Standing.ACCREDITED and not 0 < step.valid_until_ms <= time_ms
 
 
 def has_role(records: Records, institution_id: InstitutionId, role: Role, *, time_ms: TimestampMs) -> bool:

@@ -42,10 +42,10 @@ _REASONS: Final = {
 
 
 def issuer(records: ProvenRecords, batch: Batch, as_of_ms: TimestampMs) -> Light:
-    """Judge whether the issuer was accredited in the batch's block; says how it stands now."""
+    """Judge whether the issuer was accredited for this in the batch's block; says how it stands now."""
     act = batch.act
-    found = issuer_finding(records, batch.issuer, height=act.height, time_ms=act.time_ms, now_ms=as_of_ms)
     definition = definition_finding(records, batch.definition)
+    found = None if definition is None else issuer_finding(records, batch, definition.definition.content, as_of_ms)
     if found is None or definition is None:
         raise Rejected(Reason.BAD_PROOF, f"the chain does not know {batch.issuer} or {batch.definition}")
     label = Text("autorizada", "authorised") if definition.authorised else Text("registrada", "registered")
@@ -57,8 +57,8 @@ def issuer(records: ProvenRecords, batch: Batch, as_of_ms: TimestampMs) -> Light
             LightName.ISSUER,
             False,
             Text(
-                f"{names.es} no cuenta como acreditada cuando la emitió ({day}).",
-                f"{names.en} does not count as accredited when it issued this ({day}).",
+                f"{names.es} no cuenta como acreditada para esto cuando la emitió ({day}).",
+                f"{names.en} does not count as accredited for this when it issued it ({day}).",
             ),
             f"{batch.issuer} at height {act.height}",
         )
@@ -197,7 +197,7 @@ def components(records: ProvenRecords, credential_id: Hash, as_of_ms: TimestampM
             "Los componentes son demasiados para comprobarlos todos.", "The components are too many to check them all."
         )
         return Light(LightName.COMPONENTS, False, text, detail)
-    impairment = _impairment(found)
+    impairment = found.impairment
     if impairment is Impairment.REVOKED:
         text = Text(
             f"Un componente ya no vale, y con él esta credencial (al {when}).",
@@ -227,15 +227,6 @@ def components(records: ProvenRecords, credential_id: Hash, as_of_ms: TimestampM
     )
 
 
-def _impairment(found: StackedFinding) -> Impairment:
-    """Return the cascade's effect; a component whose issuer was not accredited counts as void."""
-    if not found.unaccredited or found.stack.cascade is Cascade.NONE:
-        return found.finding.impairment
-    if found.stack.cascade is Cascade.REVOKE:
-        return Impairment.REVOKED
-    return max(found.finding.impairment, Impairment.IMPAIRED, key=list(Impairment).index)
-
-
 def _consent(found: StackedFinding) -> Text:
     """Say how the components were shown to be one person's."""
     custodial = Text("; la institución guardaba alguna llave", "; an institution kept one of the keys")
@@ -256,6 +247,7 @@ def _component_detail(found: StackedFinding) -> str:
         for item in found.finding.findings
     ]
     parts += [
-        f"{leaf.definition} {leaf.credential_id.hex()}: its issuer was not accredited" for leaf in found.unaccredited
+        f"{leaf.definition} {leaf.credential_id.hex()}: its issuer was not accredited for it"
+        for leaf in found.unaccredited
     ]
     return "; ".join(parts)

@@ -6,6 +6,7 @@ Source: DOMAIN §4, §5.
 from collections.abc import Sequence
 
 from node.chain.catalogue_check import award_fault
+from node.chain.credential_finding import awarding_step
 from node.chain.reading import CredentialState, accreditation, batch_is_void, credential_status
 from node.chain.records.credential import LEAF_VERSION, Batch, Leaf, holder_commitment
 from node.chain.records.definition import Definition, DefinitionContent
@@ -76,16 +77,16 @@ def issued_content(context: Context, batch: Batch, where: str) -> DefinitionCont
     if batch_is_void(context.state, batch):
         raise Rejected(Reason.COMPONENT_NOT_VALID, f"{where}: its batch is void, keys that signed it turned bad")
     act = batch.act
+    institution = context.institution(batch.issuer)
+    if awarding_step(context.state, institution, act, definition.content) is not None:
+        return definition.content
     step = accreditation(context.state, batch.issuer, time_ms=act.time_ms, height=act.height)
-    if step is None:
-        raise Rejected(Reason.COMPONENT_NOT_VALID, f"{where}: {batch.issuer} was not accredited at height {act.height}")
-    fault = award_fault(step, definition.content)
-    if fault is not None:
-        raise Rejected(
-            Reason.COMPONENT_NOT_VALID,
-            f"{where}: {batch.issuer} was not accredited for it at height {act.height}: {fault}",
-        )
-    return definition.content
+    fault = None if step is None else award_fault(step, definition.content)
+    raise Rejected(
+        Reason.COMPONENT_NOT_VALID,
+        f"{where}: {batch.issuer} was not accredited"
+        + (f" for it at height {act.height}: {fault}" if fault else f" at height {act.height}"),
+    )
 
 
 def check_stands(context: Context, leaf: Leaf, where: str) -> None:

@@ -16,6 +16,7 @@ from msgspec import Meta
 from node import codec
 from node.chain.catalogue_check import line_of
 from node.chain.certificate import Network
+from node.chain.credential_finding import stacked_finding
 from node.chain.pathway_evaluation import Candidate, candidate, evaluate, months_after
 from node.chain.reading import (
     Impairment,
@@ -315,12 +316,11 @@ def _check_inner_stacks(context: Context, components: Sequence[_Component]) -> N
     for position, component in enumerate(components):
         if component.opening.leaf.origin is not Origin.STACK:
             continue
-        inner = context.state.get(keys.stack(component.record.credential_id), Stack)
+        inner = stacked_finding(context.state, component.record.credential_id)
         assert inner is not None, "a batch of origin stack has a stack record"
-        impairment = stack_finding(context.state, inner).impairment
-        if impairment is not Impairment.NONE:
+        if inner.impairment is not Impairment.NONE:
             raise Rejected(
-                Reason.COMPONENT_NOT_VALID, f"components[{position}]: is {impairment} by what it was stacked from"
+                Reason.COMPONENT_NOT_VALID, f"components[{position}]: is {inner.impairment} by what it was stacked from"
             )
 
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from node.chain.records.institution import Purpose
+from node.chain.records.common import Level
+from node.chain.records.institution import UNLIMITED_SCOPE, Purpose, Role, Scope
 from node.chain.records.pathway import Cascade
 from node.chain.rules.catalogue import PathwayPublish
-from node.chain.rules.institutions import Withdraw
+from node.chain.rules.institutions import Accredit, Withdraw
 from node.chain.rules.keys import KeyCompromise, KeyRetire
 from node.crypto.signing import key_id
 from node.documents.answer import Answer, LightName
@@ -133,6 +134,49 @@ def test_issuer_withdrawn_later_stays_accredited_then() -> None:
     answer = verify(chain, chain.bundle(credentials[0]))
     assert answer.verified
     assert "now: not accredited" in detail(answer, LightName.ISSUER)
+
+
+def test_accreditation_by_a_stolen_key_covers_nothing() -> None:
+    """An authority's key was stolen and widened a scope: what is outside the scope before was never accredited."""
+    chain = SmallChain()
+    content = chain.publish(DEFINITION)
+    narrow = Scope((Level("MNC", 3),), 0, 0, (), (), "")
+    for scope in (narrow, UNLIMITED_SCOPE):
+        chain.run(SEG, "institution.accredit", Accredit(UGTO, (Role.ISSUER,), scope, 0))
+    (credential,) = chain.issue(content, [person(1)])
+    assert verify(chain, chain.bundle(credential)).verified
+    key = signer(SEG, Purpose.TRANSACTION)
+    stolen = KeyCompromise(SEG, key_id(key.algorithm, key.public_key), 3)
+    chain.run(SEG, "key.compromise", stolen, recovery_signer(SEG))
+    answer = verify(chain, chain.bundle(credential))
+    assert red(answer) == ["issuer"]
+    assert detail(answer, LightName.ISSUER) == f"{UGTO} at height 4"
+
+
+def test_component_outside_its_issuers_scope_is_seen_in_the_stack() -> None:
+    """Red where the pathway says `revoke`, as the chain would refuse to stack it."""
+    chain, _, result = stacked(Cascade.REVOKE)
+    assert verify(chain, chain.bundle(result)).verified
+    chain, result = stacked_after_widening()
+    assert red(verify(chain, chain.bundle(result))) == ["components"]
+
+
+def stacked_after_widening() -> tuple[SmallChain, PreparedCredential]:
+    """Return a stack of which one piece was issued within a scope that a stolen key had given."""
+    chain = SmallChain()
+    someone = person(7)
+    contents = [chain.publish(name, f"Parte {number}") for number, name in enumerate(PARTS)]
+    award = chain.publish(f"{UGTO}/empleabilidad/1", "Empleabilidad")
+    pathway = pathway_content(f"{UGTO}/ruta/1", award.id, PARTS, Cascade.REVOKE)
+    chain.run(UGTO, "pathway.publish", PathwayPublish(pathway))
+    for scope in (Scope((Level("MNC", 3),), 0, 0, (), (), ""), UNLIMITED_SCOPE):
+        chain.run(SEG, "institution.accredit", Accredit(ITLEON, (Role.ISSUER,), scope, 0))
+    since = chain.ledger.head.height
+    result = stack(chain, pathway.id, award, [chain.issue(content, [someone])[0] for content in contents], someone)
+    key = signer(SEG, Purpose.TRANSACTION)
+    stolen = KeyCompromise(SEG, key_id(key.algorithm, key.public_key), since)
+    chain.run(SEG, "key.compromise", stolen, recovery_signer(SEG))
+    return chain, result
 
 
 def test_compromised_batch_key_is_judged_by_height() -> None:

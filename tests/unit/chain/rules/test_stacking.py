@@ -403,14 +403,21 @@ def test_a_void_batch_carries_nothing(world: World, three: list[Held]) -> None:
     )
 
 
-def test_the_issuer_was_accredited_at_the_batchs_height(world: World, three: list[Held]) -> None:
-    """Then counts, not now: a later suspension leaves the component good; one at its height does not."""
+def add_earlier_step(world: World, **changes: object) -> None:
+    """Change the standing of itleon.edu.mx in the block below, as if it had been so when the batch was issued."""
+    world.height -= 1
+    world.add_step(ITLEON, **changes)
     world.height += 1
+
+
+def test_the_issuer_was_accredited_at_the_batchs_height(world: World, three: list[Held]) -> None:
+    """Then counts, not now: a suspension in the component's own block or later leaves it good; one before does not."""
     world.add_step(ITLEON, standing=Standing.SUSPENDED)
+    world.height += 1
     pile(world, three)
     other = piled_world()
     components = credentials_of(other)
-    other.add_step(ITLEON, standing=Standing.SUSPENDED)
+    add_earlier_step(other, standing=Standing.SUSPENDED)
     assert refusal(other, components) == (
         Reason.COMPONENT_NOT_VALID,
         f"components[2]: {ITLEON} was not accredited at height {HEIGHT}",
@@ -432,7 +439,7 @@ def test_the_issuer_was_accredited_for_this(
     world: World, three: list[Held], step: dict[str, object], fault: str
 ) -> None:
     """Role and scope of that height must have covered the definition."""
-    world.add_step(ITLEON, **step)
+    add_earlier_step(world, **step)
     assert refusal(world, three) == (
         Reason.COMPONENT_NOT_VALID,
         f"components[2]: {ITLEON} was not accredited for it at height {HEIGHT}: {fault}",
@@ -778,6 +785,18 @@ def test_the_cascade_reaches_the_result_through_two_floors(world: World, three: 
     assert stack_finding(world.state, record).impairment is Impairment.NONE
     status(world, three[2], "revoke", ITLEON)
     assert stack_finding(world.state, record).impairment is Impairment.REVOKED
+
+
+def test_an_inner_piece_whose_issuer_was_not_accredited_counts_as_void(world: World, three: list[Held]) -> None:
+    """What makes the verifier's components light red keeps an award from being stacked on."""
+    tower(world)
+    inner = held_result(pile(world, three), ANA)
+    (fresh,) = issue(world, PESPUNTE, ANA, seed="fresh")
+    add_earlier_step(world, standing=Standing.SUSPENDED)
+    assert refusal(world, [fresh, inner], pathway=UPPER, awards=OFICIO, seed="upper") == (
+        Reason.COMPONENT_NOT_VALID,
+        "components[1]: is revoked by what it was stacked from",
+    )
 
 
 # --- requirements ---
