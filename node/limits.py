@@ -245,6 +245,16 @@ LOOKBACK_CHANGES_PER_SECOND_MAX: Final = 2_500
 as many in one go, which is a tenth of a second."""
 LOOKBACK_CHANGES_MIN: Final = 100
 """What such a proof counts at least."""
+RPC_ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Answers of one batch together; what is asked for beyond it is refused."""
+RPC_CONNECTIONS_SHARE: Final = 8
+"""An eighth of all connections may come from one address."""
+RPC_IDLE_SECONDS_MAX: Final = 60
+"""How long a connection may stay without a whole request."""
+RPC_BLOCKED_MS_MAX: Final = 60_000
+"""How long a caller may take nothing of its answers."""
+RPC_UNSENT_BYTES_MAX: Final = 128 * 1024 * 1024
+"""Answers that all callers together have not taken; then the largest is dropped."""
 RPC_ADDRESSES_MAX: Final = 10_000
 """Callers whose rate is remembered."""
 VERIFICATIONS_PENDING_MAX: Final = 16

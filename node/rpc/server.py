@@ -11,7 +11,6 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from ipaddress import ip_address
 from time import perf_counter
 from typing import Final, Protocol, TypeAlias
 
@@ -22,13 +21,16 @@ from aiohttp.http_exceptions import HttpProcessingError
 from node.clock import monotonic_seconds
 from node.errors import ConfigError, Rejected, StorageError
 from node.limits import (
+    RPC_ANSWER_BYTES_MAX,
     RPC_BODY_BYTES_MAX,
+    RPC_IDLE_SECONDS_MAX,
     RPC_SOCKET_CALLS_MAX,
     RPC_TURN_MS_MAX,
     RPC_WAITING_CALLS_MAX,
 )
 from node.log import get_logger
 from node.rpc import jsonrpc
+from node.rpc.connections import Gate, caller_of
 from node.rpc.jsonrpc import Call, Calls, ErrorCode, RpcError
 from node.rpc.methods.registry import METHODS, OPENRPC
 from node.rpc.rate import RateLimiter
@@ -41,6 +43,7 @@ STOP_SECONDS_MAX: Final = 2.0
 """How long calls that are being answered may take when the node stops."""
 HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Extend: TypeAlias = Callable[[web.Application], None]
 """Adds routes before the application starts."""
 
@@ -71,7 +74,7 @@ class RpcServer:
     ) -> None:
         """Take what to answer from; `on_fatal` is told of a fault that must stop the node."""
         self._services = services
-        self._connections_max = connections_max
+        self._gate = Gate(connections_max)
         self._observer = observer
         self._on_fatal = on_fatal
         self._limiter = RateLimiter(calls_per_second)
@@ -84,7 +87,7 @@ class RpcServer:
 
     def application(self, extend: Extend = _nothing_more) -> web.Application:
         """Return the routes of this room and what `extend` adds, such as pages."""
-        application = web.Application(client_max_size=RPC_BODY_BYTES_MAX)
+        application = web.Application(client_max_size=RPC_BODY_BYTES_MAX, middlewares=[self._watch_disk])
         application.router.add_post("/rpc", self._post)
         application.router.add_get("/ws", self._socket)
         application.router.add_get("/health", self._health)
@@ -105,6 +108,7 @@ class RpcServer:
             access_log=None,
             logger=_http_logger(),
             handle_signals=False,
+            keepalive_timeout=RPC_IDLE_SECONDS_MAX,
             shutdown_timeout=STOP_SECONDS_MAX,
         )
         await runner.setup()
@@ -113,21 +117,28 @@ class RpcServer:
             server = await self._listen(runner, address)
             host, port = server.sockets[0].getsockname()[:2]
             listening((str(host), int(port)))
-            await asyncio.Event().wait()
+            while True:
+                await asyncio.sleep(1)
+                self._gate.check(monotonic_seconds())
         finally:
             if server is not None:
                 server.close()
-            for socket in list(self._sockets):
-                with contextlib.suppress(Exception):
-                    await socket.close(code=1001, message=b"the node is being stopped")
+            await self._close_sockets()
             await runner.cleanup()
+
+    async def _close_sockets(self) -> None:
+        """Say goodbye to every WebSocket, in bounded time: some do not read, some do not answer."""
+        farewells = [socket.close(code=1001, message=b"the node is being stopped") for socket in self._sockets]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS_MAX):
+                await asyncio.gather(*farewells, return_exceptions=True)
 
     async def _listen(self, runner: web.AppRunner, address: tuple[str, int]) -> asyncio.Server:
         protocols = runner.server
         assert protocols is not None
 
         def accept() -> asyncio.Protocol:
-            return _Refusal() if len(protocols.connections) >= self._connections_max else protocols()
+            return self._gate.visitor(protocols)
 
         host, port = address
         try:
@@ -168,9 +179,10 @@ class RpcServer:
 
     def _spend(self, remote: str | None, calls: int) -> None:
         """Count calls against who makes them. Raises: RpcError(LIMIT_EXCEEDED)."""
-        if remote is None or _is_loopback(remote):
+        caller = None if remote is None else _caller_of(remote)
+        if caller is None:
             return
-        if not self._limiter.allows(remote, calls, monotonic_seconds()):
+        if not self._limiter.allows(caller, calls, monotonic_seconds()):
             raise RpcError(ErrorCode.LIMIT_EXCEEDED, f"more than {self._limiter.per_second} calls a second")
 
     async def _answer(self, calls: Calls[Services]) -> bytes | None:
@@ -183,13 +195,15 @@ class RpcServer:
             return answered if not inspect.isawaitable(answered) else await answered
         answers: list[bytes | None] = []
         waiting: dict[int, asyncio.Task[bytes | None]] = {}
+        size = 0
         turn = perf_counter()
         for index, call in enumerate(calls.calls):
-            answered = self._invoke(call)
+            answered = self._invoke(call) if size <= RPC_ANSWER_BYTES_MAX else self._refuse_rest(call)
             if inspect.isawaitable(answered):
                 waiting[index] = asyncio.ensure_future(answered)
                 answers.append(None)
             else:
+                size += len(answered or b"")
                 answers.append(answered)
             if (perf_counter() - turn) * 1_000 > RPC_TURN_MS_MAX:
                 await asyncio.sleep(0)
@@ -219,6 +233,10 @@ class RpcServer:
         if inspect.isawaitable(result):
             return self._await(call, started, result)
         return self._finish(call, started, None, result)
+
+    def _refuse_rest(self, call: Call[Services]) -> bytes | None:
+        detail = f"the answers of this batch have more than {RPC_ANSWER_BYTES_MAX} bytes; ask for less at once"
+        return self._finish(call, perf_counter(), RpcError(ErrorCode.LIMIT_EXCEEDED, detail))
 
     async def _await(self, call: Call[Services], started: float, result: Awaitable[object]) -> bytes | None:
         self._waiting_calls += 1
@@ -256,9 +274,18 @@ class RpcServer:
 
     # --- the other routes ---
 
+    @web.middleware
+    async def _watch_disk(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Stop the node for a fault of the disk whatever route meets it."""
+        try:
+            return await handler(request)
+        except StorageError as error:
+            self._on_fatal(error)
+            raise
+
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         """Answer the same methods over a WebSocket, several at a time."""
-        socket = web.WebSocketResponse(max_msg_size=RPC_BODY_BYTES_MAX, heartbeat=30.0)
+        socket = web.WebSocketResponse(max_msg_size=RPC_BODY_BYTES_MAX, heartbeat=30.0, compress=False)
         await socket.prepare(request)
         self._sockets.add(socket)
         room = asyncio.Semaphore(RPC_SOCKET_CALLS_MAX)
@@ -303,15 +330,6 @@ class RpcServer:
         return _json(self._openrpc)
 
 
-class _Refusal(asyncio.Protocol):
-    """What a connection beyond the bound gets: its end."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close at once."""
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
-
-
 class _NotTheirFault(logging.Filter):
     """Leaves out what a client did: it has its 400, and a stranger must not fill our log with tracebacks."""
 
@@ -332,5 +350,5 @@ def _json(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
     return web.Response(body=body, status=status, content_type=JSON, headers=HEADERS)
 
 
-def _is_loopback(remote: str) -> bool:
-    return remote == "127.0.0.1" or ip_address(remote.partition("%")[0]).is_loopback
+def _caller_of(remote: str) -> str | None:
+    return None if remote == "127.0.0.1" else caller_of(remote)

@@ -191,6 +191,50 @@ def test_connections_are_bounded() -> None:
     serving(desk, use)
 
 
+def test_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a head, byte by byte, holds a place for a minute at the most."""
+    monkeypatch.setattr("node.rpc.server.RPC_IDLE_SECONDS_MAX", 0.1)
+    desk = Desk()
+
+    async def use(url: str, _session: aiohttp.ClientSession) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"POST /rpc HTTP/1.1\r\nHost: x\r\nX-")
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+
+    serving(desk, use)
+
+
+def test_answers_of_a_batch_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few kilobytes of calls cannot ask for gigabytes: what comes after the bound is refused by itself."""
+    monkeypatch.setattr("node.rpc.server.RPC_ANSWER_BYTES_MAX", 1_000)
+    status, answers = exchange(Desk(), json.dumps([{**STATUS, "id": number} for number in range(10)]))
+    assert (status, len(answers)) == (200, 10)  # type: ignore[arg-type]  # a list
+    codes = [item.get("error", {}).get("code") for item in answers]  # type: ignore[attr-defined]  # as above
+    assert codes[:2] == [None, None]
+    assert codes[3:] == [ErrorCode.LIMIT_EXCEEDED] * 7
+
+
+def test_the_disks_fault_stops_the_node_whatever_route_meets_it() -> None:
+    """Also where no call is made."""
+    desk = Desk()
+    failure = StorageError("the database is corrupt")
+
+    class Broken(type(desk.node)):  # type: ignore[misc]  # the twin, with one part that fails
+        @property
+        def is_ready(self) -> bool:
+            raise failure
+
+    desk.node.__class__ = Broken
+
+    async def use(url: str, session: aiohttp.ClientSession) -> None:
+        async with session.get(f"{url}/ready") as response:
+            assert response.status == 500
+
+    serving(desk, use)
+    assert desk.fatal == [failure]
+
+
 def test_our_own_fault_is_answered_and_does_not_stop_the_server(capsys: pytest.CaptureFixture[str]) -> None:
     """An error without its traceback, which is in the log."""
     desk = Desk()
@@ -229,6 +273,38 @@ def test_address_in_use_is_said_in_a_sentence() -> None:
         assert str(refused.value).startswith(f"rpc: cannot listen on 127.0.0.1:{port}: ")
 
     serving(desk, use)
+
+
+def test_stop_waits_for_nobody_who_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several WebSockets whose calls fill their room and who never say goodbye: the stop takes its time once."""
+    monkeypatch.setattr("node.rpc.server.STOP_SECONDS_MAX", 0.2)
+    monkeypatch.setattr("node.rpc.server.RPC_SOCKET_CALLS_MAX", 1)
+    desk = Desk()
+    upgrade = (
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    body = json.dumps(WAIT).encode()
+    call = b"\x81" + bytes([0x80 | 126]) + len(body).to_bytes(2, "big") + bytes(4) + body
+
+    async def run() -> None:
+        desk.node.gate = asyncio.Event()
+        ready: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(desk.server.run(("127.0.0.1", 0), listening=ready.set_result))
+        host, port = await ready
+        held = []
+        for _ in range(4):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(upgrade + call + call)
+            await reader.readuntil(b"\r\n\r\n")
+            held.append(writer)
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 5)
+        for writer in held:
+            writer.close()
+
+    asyncio.run(run())
 
 
 def test_stop_lets_open_sockets_know() -> None:
