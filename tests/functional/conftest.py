@@ -13,7 +13,9 @@ from tests.functional import harness
 from tools.local_network import LocalNetwork
 
 TWO_SIGNATURES = "ugto.mx"
-"""The institution of the shared network that asks for two signatures on every `credential.issue`."""
+"""An institution of the shared network that asks for two signatures on every `credential.issue`."""
+TWO_SIGNATURES_ROTATED = "universidaddeleon.edu.mx"
+"""Another one, whose keys are rotated."""
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +24,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalNetwork]:
     folder = tmp_path_factory.mktemp("shared")
     description = json.loads((harness.REPOSITORY / "genesis" / "guanajuato.json").read_text(encoding="utf-8"))
     for item in description["institutions"]:
-        if item["id"] == TWO_SIGNATURES:
+        if item["id"] in (TWO_SIGNATURES, TWO_SIGNATURES_ROTATED):
             item["required_signatures"] = {"credential.issue": 2}
     described = folder / "network.json"
     described.write_text(json.dumps(description, ensure_ascii=False), encoding="utf-8")
@@ -51,9 +53,7 @@ def rng() -> random.Random:
 def learners(tmp_path: Path) -> Path:
     """A learners' file of three good rows."""
     path = tmp_path / "alumnos.csv"
-    path.write_text(
-        "nombre,apellidos,matricula\nAna,Ñandú,A-1\nLuis,Peña,A-2\nZoë,Muñoz Ávila,A-3\n", encoding="utf-8"
-    )
+    path.write_text("nombre,apellidos,matricula\nAna,Ñandú,A-1\nLuis,Peña,A-2\nZoë,Muñoz Ávila,A-3\n", encoding="utf-8")
     return path
 
 

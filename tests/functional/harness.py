@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from node import codec
 from node.chain.definition_file import read_definition
@@ -196,7 +196,7 @@ def publish(network: LocalNetwork, institution: str, slug: str, *, keys: int = 1
 
 
 class Load:
-    """Issues through several nodes, one batch after the other each, until told to stop; remembers what was acknowledged.
+    """Issues through several nodes, one batch after the other each, and remembers what was acknowledged.
 
     Acknowledged means: a node said that the transaction is in a block.
     """
@@ -207,7 +207,7 @@ class Load:
         self._is_over = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(network.client(i),), daemon=True) for i in indexes]
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

@@ -126,10 +126,15 @@ def test_an_earlier_height_is_proved(network: LocalNetwork, bundles: list[Path])
 def verify_offline(*arguments: object, expect: int) -> Any:  # noqa: ANN401 – the answer's JSON
     """Run `pila verify` where no socket works, in a network namespace of its own too where that is allowed."""
     prefix = []
-    if shutil.which("unshare") and not subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
+    if (
+        shutil.which("unshare")
+        and not subprocess.run(["unshare", "-rn", "true"], check=False, capture_output=True).returncode
+    ):
         prefix = ["unshare", "-rn"]
     script = Path(__file__).with_name("offline.py")
-    environment = {name: value for name, value in os.environ.items() if name != "PILA_GENESIS"} | {"HOME": "/nonexistent"}
+    environment = {name: value for name, value in os.environ.items() if name != "PILA_GENESIS"} | {
+        "HOME": "/nonexistent"
+    }
     done = subprocess.run(
         [*prefix, sys.executable, str(script), "verify", *map(str, arguments), "--json"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The third straight walk (ARCHITECTURE.md): nodes are killed with -9 in the middle of load, at several moments, and restarted.
+"""The third straight walk (ARCHITECTURE.md): nodes are killed with -9 in the middle of load, and restarted.
 
 Checked from the outside: nothing that a client was told to be in a block is lost, every node has the same
 hash at every height, and no validator was ever heard saying two different things at one place – by the
@@ -65,7 +65,7 @@ def test_a_node_restarts(victims: LocalNetwork, issuer: Issuer) -> None:
 def test_one_node_after_the_other_is_killed_under_load(
     victims: LocalNetwork, issuer: Issuer, rng: random.Random
 ) -> None:
-    """Eight times kill -9 at a moment of chance, the nodes in turn: the others go on, the victim comes back the same."""
+    """Eight times kill -9 at a moment of chance, the nodes in turn: the others go on, the victim comes back."""
     with Load(victims, issuer, 0, 1, 2, 3) as load:
         load.wait_acknowledged(5)
         for turn in range(8):
@@ -117,9 +117,7 @@ def test_all_nodes_killed_at_once_lose_nothing(victims: LocalNetwork, issuer: Is
     assert_whole(victims, acknowledged)
 
 
-def test_the_vote_reader_finds_a_planted_contradiction(
-    tmp_path: Path, victims: LocalNetwork, issuer: Issuer
-) -> None:
+def test_the_vote_reader_finds_a_planted_contradiction(tmp_path: Path, victims: LocalNetwork, issuer: Issuer) -> None:
     """The check of the check: all validators' votes are in the logs, and one planted second vote is found."""
     for index in range(4):
         issuer.issue(victims.client(index))
@@ -131,6 +129,8 @@ def test_the_vote_reader_finds_a_planted_contradiction(
     steps = (line for line in lines if '"event":"step"' in line)
     vote = next(line for line in steps if re.match("MessageReceived.*message=Commit", json.loads(line)["input"]))
     planted = tmp_path / "planted.log"
-    planted.write_text(re.sub(r"block_hash=b.*?, validator=", "block_hash=b'another', validator=", vote, count=1), "utf-8")
+    planted.write_text(
+        re.sub(r"block_hash=b.*?, validator=", "block_hash=b'another', validator=", vote, count=1), "utf-8"
+    )
     contradicted = [place.kind for place, said in harness.votes_in([*logs, planted]).items() if len(said) > 1]
     assert contradicted == ["Commit"]

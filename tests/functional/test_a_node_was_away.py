@@ -78,11 +78,7 @@ def test_a_node_without_vote_follows(quartet: LocalNetwork, issuer: Issuer, tmp_
     """`pila init` for an institution that does not validate: its node gets every block and passes transactions on."""
     base = free_base_port(1)
     home = tmp_path / "follower"
-    peers = [
-        word
-        for node in quartet.nodes
-        for word in ("--peer", f"{node.institution}=127.0.0.1:{node.ports.p2p}")
-    ]
+    peers = [word for node in quartet.nodes for word in ("--peer", f"{node.institution}=127.0.0.1:{node.ports.p2p}")]
     made = pila(
         "init", "--home", home, "--genesis", quartet.testnet.output / "genesis.json", "--institution", FOLLOWER,
         "--listen-rpc", f"127.0.0.1:{base}", "--listen-p2p", f"127.0.0.1:{base + 1}",

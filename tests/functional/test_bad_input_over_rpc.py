@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from tests.functional import harness
 from tests.functional.harness import http_call
 from tools.local_network import LocalNetwork
 
@@ -107,7 +106,9 @@ def test_what_is_no_request_is_an_invalid_request(network: LocalNetwork, body: b
     assert code_of(network, body) == REQUEST
 
 
-@pytest.mark.parametrize("method", ["", "nope", "node_status ", "NODE_STATUS", "__class__", "rpc.", "../status", "x" * 9_999])
+@pytest.mark.parametrize(
+    "method", ["", "nope", "node_status ", "NODE_STATUS", "__class__", "rpc.", "../status", "x" * 9_999]
+)
 def test_an_unknown_method_is_not_found(network: LocalNetwork, method: str) -> None:
     """−32601, and the id comes back."""
     found = ask(network, call(method))
@@ -116,7 +117,7 @@ def test_an_unknown_method_is_not_found(network: LocalNetwork, method: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("method", "params"),
+    "method, params",
     [
         ("chain_header", {"height": -1}),
         ("chain_header", {"height": "1"}),
@@ -179,7 +180,7 @@ def test_parameters_are_given_by_name(network: LocalNetwork, params: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("method", "params"),
+    "method, params",
     [
         ("chain_header", {"height": 2**53 - 1}),
         ("chain_header", {"hash": "00" * 32}),
@@ -228,7 +229,11 @@ def test_an_unknown_bundle_is_not_verified(network: LocalNetwork) -> None:
         b"[" * 100_000 + b"]" * 100_000,
         b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
         b'{"jsonrpc":"2.0","id":1,"method":"node_status","params":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
-        b'{"jsonrpc":"2.0","id":1,"method":"credential_verify","params":{"bundle":' + b'{"a":' * 20_000 + b"1" + b"}" * 20_001 + b"}",
+        b'{"jsonrpc":"2.0","id":1,"method":"credential_verify","params":{"bundle":'
+        + b'{"a":' * 20_000
+        + b"1"
+        + b"}" * 20_001
+        + b"}",
         b'{"jsonrpc":"2.0","method":"node_status","id":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
     ],
     ids=["open arrays", "arrays", "objects", "parameters", "bundle", "id"],
@@ -252,7 +257,9 @@ def test_a_body_beyond_the_bound_is_refused(network: LocalNetwork) -> None:
 
     connection = http.client.HTTPConnection("127.0.0.1", network.nodes[0].ports.rpc, timeout=60)
     try:
-        connection.request("POST", "/rpc", iter([b" " * 65_536] * 20), {"Transfer-Encoding": "chunked"}, encode_chunked=True)
+        connection.request(
+            "POST", "/rpc", iter([b" " * 65_536] * 20), {"Transfer-Encoding": "chunked"}, encode_chunked=True
+        )
         response = connection.getresponse()
         assert (response.status, json.loads(response.read())["error"]["code"]) == (413, LIMIT)
     except ConnectionError:
@@ -269,7 +276,7 @@ def test_a_body_that_announces_terabytes_is_refused_unread(network: LocalNetwork
 
 
 def test_batches(network: LocalNetwork) -> None:
-    """A hundred calls are answered in order, each for itself; 101 are −32005, none of them done; an empty batch −32600."""
+    """A hundred calls are answered in order, each for itself; 101 are −32005; notifications get no answer."""
     hundred = [{**STATUS, "id": i} for i in range(100)]
     answers = ask_batch(network, hundred)
     assert [answer["id"] for answer in answers] == list(range(100))
@@ -297,7 +304,8 @@ def ask_batch(network: LocalNetwork, calls: list[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "a/b; charset=utf-16"]
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "a/b; charset=utf-16"],
 )
 def test_the_content_type_does_not_matter(network: LocalNetwork, content_type: str) -> None:
     """What counts is the body."""
@@ -305,7 +313,7 @@ def test_the_content_type_does_not_matter(network: LocalNetwork, content_type: s
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
+    "method, path",
     [
         ("GET", "/rpc"),
         ("PUT", "/rpc"),
@@ -352,7 +360,7 @@ def test_other_methods_and_paths_are_refused(network: LocalNetwork, method: str,
 def test_what_is_no_http_is_refused(network: LocalNetwork, request_bytes: bytes) -> None:
     """400, or the connection ends; never 5xx."""
     answer = raw(network, request_bytes)
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 4") or answer.startswith(b"HTTP/1.0 4"), answer[:200]
+    assert answer == b"" or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")), answer[:200]
 
 
 def raw(network: LocalNetwork, request: bytes) -> bytes:

@@ -52,7 +52,7 @@ def bundle(network: LocalNetwork, issuer: Issuer, tmp_path_factory: pytest.TempP
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    "name, content, says",
     [
         ("latin1.csv", (HEADER + "Íñigo,Muñoz,C-1\n").encode("latin-1"), "UTF-8"),
         ("utf16.csv", (HEADER + "Ana,Paz,C-1\n").encode("utf-16"), "UTF-8"),
@@ -121,7 +121,7 @@ def test_bad_rows_are_left_out_on_request(network: LocalNetwork, issuer: Issuer,
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    "name, content, says",
     [
         ("broken.toml", b"id = \n", "line 1"),
         ("empty.toml", b"", ""),
@@ -292,7 +292,7 @@ def test_a_second_start_on_one_home_is_refused(network: LocalNetwork) -> None:
 
 
 def test_homes_that_cannot_be_started(network: LocalNetwork, tmp_path: Path) -> None:
-    """Not there, no genesis, another's genesis, a wrong genesis hash, wrong options, a port in use: exit 2 and a sentence."""
+    """Not there, no genesis, a wrong genesis hash, wrong options, a port in use: exit 2 and a sentence."""
     assert "config.toml" in refused("start", "--home", tmp_path / "nada")
     home = tmp_path / "copia"
     source = network.nodes[2].home
@@ -326,7 +326,7 @@ def test_homes_that_cannot_be_started(network: LocalNetwork, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    "arguments, says",
     [
         (["testnet", "--validators", "3", "--output", "{}/a"], "3"),
         (["testnet", "--validators", "101", "--output", "{}/b"], "101"),
@@ -365,7 +365,9 @@ def test_every_answer_is_json_on_request(network: LocalNetwork, issuer: Issuer) 
     assert len(pila("institution", "list", *rpc).json["items"]) == 22
     assert pila("institution", "show", OWNER, *rpc).json["standing"] == "accredited"
     assert pila("definition", "show", issuer.definition, *rpc).json["id"] == issuer.definition
-    assert [item["id"] for item in pila("catalog", "search", "--issuer", OWNER, *rpc).json["items"]] == [issuer.definition]
+    assert [item["id"] for item in pila("catalog", "search", "--issuer", OWNER, *rpc).json["items"]] == [
+        issuer.definition
+    ]
     assert pila("catalog", "search", "nadaqueexista", *rpc, expect=1).json["ok"] is False
     assert pila("institution", "show", "nobody.example", *rpc, expect=1).json["ok"] is False
     assert pila("key", "show", network.testnet.keystore(OWNER)).json["institution"] == OWNER

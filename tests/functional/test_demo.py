@@ -10,7 +10,7 @@ from tests.functional.harness import pila
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_demonstration_holds(tmp_path: Path) -> None:
-    """Accreditation, catalogue, 240 credentials with a validator killed meanwhile, status, stacks, verification, agreement."""
+    """Accreditation, catalogue, issuing while a validator is killed, status, stacks, verification, agreement."""
     ended = pila("demo", "--once", "--dir", tmp_path / "demo", timeout_s=560)
     answer = ended.json
     assert answer["ok"] is True

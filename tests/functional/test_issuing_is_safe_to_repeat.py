@@ -132,8 +132,7 @@ TRAPS = {
 def definitions(network: LocalNetwork) -> dict[str, str]:
     """A definition for each moment, so that each story is its own."""
     return {
-        name: harness.publish(network, INSTITUTION, f"repetir-{number}").definition
-        for number, name in enumerate(TRAPS)
+        name: harness.publish(network, INSTITUTION, f"repetir-{number}").definition for number, name in enumerate(TRAPS)
     }
 
 
@@ -167,9 +166,7 @@ def test_issuing_is_safe_to_repeat(
     assert [path.name for path in out.iterdir() if path.name.endswith(".part")] == []
 
 
-def test_two_commands_at_once_give_nobody_two(
-    network: LocalNetwork, anchor: tuple[str, str], tmp_path: Path
-) -> None:
+def test_two_commands_at_once_give_nobody_two(network: LocalNetwork, anchor: tuple[str, str], tmp_path: Path) -> None:
     """The same file by two processes at the same time: one may have to be repeated, nobody has two."""
     definition = harness.publish(network, INSTITUTION, "a-la-vez").definition
     before = issued_so_far(network)

@@ -12,7 +12,7 @@ import pytest
 
 from node.documents.bundle import read_bundle
 from tests.functional import harness
-from tests.functional.conftest import TWO_SIGNATURES
+from tests.functional.conftest import TWO_SIGNATURES, TWO_SIGNATURES_ROTATED
 from tests.functional.harness import pila, refused
 from tools.local_network import LocalNetwork
 
@@ -187,3 +187,16 @@ def test_two_signatures_are_needed_where_the_institution_says_so(
     answer = pila("verify", bundle, *anchor).json
     light = next(light for light in answer["checks"] if light["name"] == "key")
     assert "2 keys signed, 2 required" in light["detail"]
+
+
+def test_rotation_leaves_as_many_keys_as_are_needed(
+    network: LocalNetwork, anchor: tuple[str, str], tmp_path: Path
+) -> None:
+    """Where two must sign, both keys are replaced by two: the institution can go on issuing."""
+    university = University(network, TWO_SIGNATURES_ROTATED, tmp_path)
+    before = university.issue("ana")
+    pila("key", "rotate", "--keystore", university.keystore, "--recovery", university.recovery, *university.rpc)
+    assert university.states() == ["retired", "retired", "good", "good"]
+    after = university.issue("eva")
+    pila("refresh", before, *university.rpc)
+    assert all(item["verified"] for item in pila("verify", before, after, *anchor).json["files"])

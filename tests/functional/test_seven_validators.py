@@ -1,4 +1,4 @@
-"""Seven validators, made and started by the commands a person would type; killed with -9 down to below a quorum and back.
+"""Seven validators, made and started by the commands a person types, killed with -9 to below a quorum, and back.
 
 Seven tolerate two: with two gone the network goes on, with three it stops and says who is missing, with one
 of the three back it goes on, and in the end all seven have the same hash at every height.

@@ -112,7 +112,7 @@ def small_disk() -> Iterator[Callable[[Path], SmallDisk]]:
     made: list[SmallDisk] = []
     flags = ["--mount"] if os.geteuid() == 0 else ["--map-root-user", "--mount"]
     tools = shutil.which("unshare") and shutil.which("nsenter")
-    allowed = tools and subprocess.run(["unshare", *flags, "true"], capture_output=True).returncode == 0
+    allowed = tools and subprocess.run(["unshare", *flags, "true"], check=False, capture_output=True).returncode == 0
     require(allowed, "mount namespaces (unshare and nsenter, and the right to use them)")
 
     def mount(folder: Path) -> SmallDisk:
@@ -136,7 +136,7 @@ def small_disk() -> Iterator[Callable[[Path], SmallDisk]]:
 def test_a_full_disk_stops_a_node_and_loses_nothing(
     quartet: LocalNetwork, issuer: Issuer, small_disk: Callable[[Path], SmallDisk]
 ) -> None:
-    """Three megabytes fill up: a sentence, not 0, again so while it is full; with space all is there, and it rejoins."""
+    """Three megabytes fill up: it stops with a sentence; with room again all is there, and it rejoins."""
     index = 3
     quartet.stop(index)
     disk = small_disk(quartet.nodes[index].home / "data")
@@ -203,8 +203,7 @@ def test_a_node_that_lost_its_data_listens_before_it_signs(quartet: LocalNetwork
 
     quartet.start(index)
     quartet.wait_height(lost_at, index, timeout_s=harness.PATIENCE_S)
-    for _ in range(SAFE_DISTANCE + 2):
-        acknowledged.append(issuer.issue(quartet.client(0)))
+    acknowledged += [issuer.issue(quartet.client(0)) for _ in range(SAFE_DISTANCE + 2)]
     quartet.wait_ready(index, timeout_s=harness.PATIENCE_S)
 
     quartet.stop(0)  # now nothing is decided without it

@@ -2,12 +2,14 @@
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
 from node.chain.records.institution import Purpose
 from node.chain.rules import keys as rules
-from node.crypto.signing import SEED_BYTES, Algorithm, key_id, signer_from_seed
+from node.crypto.signing import SEED_BYTES, Algorithm, Signer, key_id, signer_from_seed
 from node.errors import ConfigError
 from node.keystore import ALGORITHM_NAMES, InstitutionSigner, Keystore, KeystoreKind, read_keystore_file
 from node.primitives import InstitutionId, KeyId
@@ -154,28 +156,51 @@ def rotate(
     passphrase_file: Path | None,
     rpc: str,
 ) -> None:
-    """Add a new transaction key, then retire the old ones (or declare them compromised).
+    """Add as many new transaction keys as there were, then retire the old ones (or declare them compromised).
 
-    The new key is in the keystore before the chain hears of it: a crash in between loses nothing.
+    The new keys are in the keystore before the chain hears of them: a crash in between loses nothing.
     """
-    client = NodeClient(rpc)
-    apart = open_keystore(recovery)
-    old = open_keystore(keystore, passphrase_file).institution_signers()
-    seed = secrets.token_bytes(SEED_BYTES)
-    _add(keystore, passphrase_file, Purpose.TRANSACTION, ALGORITHM_NAMES[algorithm], seed)
-    made = signer_from_seed(ALGORITHM_NAMES[algorithm], seed)
-    signers = [InstitutionSigner(apart.institution, apart.signers(Purpose.RECOVERY)[0])]
-    added = rules.NewKey(int(made.algorithm), made.public_key, Purpose.TRANSACTION)
+    client, apart = NodeClient(rpc), open_keystore(recovery)
     institution = apart.institution
-    client.transact(signer=institution, kind="key.add", payload=rules.KeyAdd(institution, added), signers=signers)
-    listed = {item["key_id"]: item["state"] for item in client.call("institution_get", id=institution)["keys"]}
-    for signer in old:
-        if listed.get(signer.key_id.hex()) != "good":
-            continue
-        kind, payload = _ending(institution, signer.key_id, compromised_since)
-        client.transact(signer=institution, kind=kind, payload=payload, signers=signers)
-    new_id = key_id(made.algorithm, made.public_key).hex()
-    say({"institution": institution, "key_id": new_id}, f"{institution} now signs with {new_id}.")
+    old = open_keystore(keystore, passphrase_file).institution_signers()
+    known = client.call("institution_get", id=institution)
+    good = {item["key_id"] for item in known["keys"] if item["state"] == "good"}
+    ending = [signer for signer in old if signer.key_id.hex() in good]
+    count = max(1, len(ending), *known["required_signatures"].values())
+    made = [_add_fresh(keystore, passphrase_file, ALGORITHM_NAMES[algorithm]) for _ in range(count)]
+    for signer in made:
+        added = rules.NewKey(int(signer.algorithm), signer.public_key, Purpose.TRANSACTION)
+        _send(client, apart, "key.add", rules.KeyAdd(institution, added))
+    for old_signer in ending:
+        _send(client, apart, *_ending(institution, old_signer.key_id, compromised_since))
+    ids = [key_id(signer.algorithm, signer.public_key).hex() for signer in made]
+    say(
+        {"institution": institution, "key_id": ids[0], "key_ids": ids},
+        f"{institution} now signs with {', '.join(ids)}.",
+    )
+
+
+def _add_fresh(keystore: Path, passphrase_file: Path | None, algorithm: Algorithm) -> Signer:
+    """Put a fresh transaction key into a keystore file and return it."""
+    seed = secrets.token_bytes(SEED_BYTES)
+    _add(keystore, passphrase_file, Purpose.TRANSACTION, algorithm, seed)
+    return signer_from_seed(algorithm, seed)
+
+
+def _send(client: NodeClient, apart: Keystore, kind: str, payload: msgspec.Struct) -> dict[str, Any]:
+    """Send a change of an institution's keys, signed by as many of its recovery keys as it asks for."""
+    return client.transact(
+        signer=apart.institution, kind=kind, payload=payload, signers=_recovery_signers(client, apart, kind)
+    )
+
+
+def _recovery_signers(client: NodeClient, apart: Keystore, kind: str) -> list[InstitutionSigner]:
+    """Return the recovery keys that sign. Raises: ConfigError when the keystore holds too few."""
+    needed = client.required_signatures(apart.institution, kind)
+    held = apart.institution_signers(Purpose.RECOVERY)
+    if len(held) < needed:
+        raise ConfigError(f"{apart.institution} signs {kind} with {needed} recovery keys, the keystore has {len(held)}")
+    return list(held[:needed])
 
 
 @command(key, "retire")
@@ -206,8 +231,8 @@ def _end(key_id_hex: str, recovery: Path, rpc: str, since_height: int | None, au
     except ValueError:
         raise ConfigError(f"{key_id_hex!r} is no key id: 32 hex digits") from None
     client, apart = NodeClient(rpc), open_keystore(recovery)
-    signers = [InstitutionSigner(apart.institution, apart.signers(Purpose.RECOVERY)[0])]
     kind, payload = _ending(apart.institution, identity, since_height)
+    signers = _recovery_signers(client, apart, kind)
     if authority is not None:
         signers += gather(client, kind, open_keystore(authority))
     result = client.transact(signer=apart.institution, kind=kind, payload=payload, signers=signers)
