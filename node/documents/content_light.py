@@ -10,7 +10,7 @@ from typing import Final
 from node.chain.proof import ProvenRecords
 from node.chain.records.common import text_in
 from node.chain.records.credential import Leaf, holder_commitment
-from node.chain.records.definition import Definition
+from node.chain.records.definition import Definition, DefinitionContent
 from node.chain.records.institution import Institution, InstitutionKey, Purpose
 from node.crypto.signing import Algorithm
 from node.documents.answer import Light, LightName, Text
@@ -20,8 +20,8 @@ from node.documents.data_integrity import Canonicaliser, check_signature, proof_
 from node.documents.did import did_key, is_issuer_did, method_key_id
 from node.documents.disclosure import RENDITION_OPEN_BADGES, document_commitment, opened
 from node.documents.jcs import Json, JsonObject
-from node.documents.open_badges import LANGUAGE
-from node.documents.times import to_seconds_text
+from node.documents.open_badges import LANGUAGE, credit_number
+from node.documents.times import to_date_text, to_seconds_text
 from node.errors import Reason, Rejected
 from node.primitives import KeyId
 from node.state import keys
@@ -35,7 +35,7 @@ _CHANGED: Final = Text(
 def document(bundle: Bundle, records: ProvenRecords, canonicaliser: Canonicaliser) -> Light:
     """Judge signature and content. Raises: Rejected(BAD_PROOF) where a record is not proven."""
     try:
-        _check_claims(bundle)
+        _check_claims(bundle, records)
         if bundle.document is not None:
             _check_document(bundle, bundle.document, records)
             public_key = assertion_key(records, bundle.leaf.issuer, bundle.document).public_key
@@ -93,8 +93,8 @@ def _assertion_record(records: ProvenRecords, issuer: str, key_id: KeyId) -> Ins
     return key
 
 
-def _check_claims(bundle: Bundle) -> None:
-    """Check the openings against the leaf. Raises: Rejected(BAD_DOCUMENT), Rejected(MALFORMED)."""
+def _check_claims(bundle: Bundle, records: ProvenRecords) -> None:
+    """Check the openings against leaf and definition. Raises: Rejected(BAD_DOCUMENT), Rejected(MALFORMED)."""
     leaf = bundle.leaf
     if len(bundle.claims) != leaf.claim_count:
         raise Rejected(Reason.BAD_DOCUMENT, f"{len(bundle.claims)} claims, the leaf has {leaf.claim_count}")
@@ -104,6 +104,26 @@ def _check_claims(bundle: Bundle) -> None:
     holder = bundle.holder
     if holder is not None and holder_commitment(holder.public_key, holder.salt) != leaf.holder_commitment:
         raise Rejected(Reason.BAD_DOCUMENT, "the holder's key is not the one in the leaf")
+    claims = opened(bundle.claims)
+    recorded = {
+        "/title": text_in(_definition(bundle, records).title, LANGUAGE),
+        "/awarded_on": to_date_text(leaf.valid_from_ms),
+    }
+    _must_agree({path: (claims[path], wanted) for path, wanted in recorded.items() if path in claims})
+
+
+def _definition(bundle: Bundle, records: ProvenRecords) -> DefinitionContent:
+    definition = records.get(keys.definition(bundle.leaf.definition), Definition)
+    if definition is None:
+        raise Rejected(Reason.BAD_DOCUMENT, f"the chain has no definition {bundle.leaf.definition}")
+    return definition.content
+
+
+def _must_agree(pairs: dict[str, tuple[Json, Json]]) -> None:
+    """Refuse fields, by name, whose two values differ: what is shown, and what is recorded elsewhere."""
+    for name, (found, wanted) in pairs.items():
+        if found != wanted:
+            raise Rejected(Reason.BAD_DOCUMENT, f"{name} is {found!r}, recorded is {wanted!r}")
 
 
 def _check_document(bundle: Bundle, document_: JsonObject, records: ProvenRecords) -> None:
@@ -113,29 +133,32 @@ def _check_document(bundle: Bundle, document_: JsonObject, records: ProvenRecord
         raise Rejected(Reason.BAD_DOCUMENT, "the document is not the one that the leaf commits to")
     if bundle.holder is None:
         raise Rejected(Reason.BAD_DOCUMENT, "the holder's key is not opened")
-    definition = records.get(keys.definition(bundle.leaf.definition), Definition)
-    if definition is None:
-        raise Rejected(Reason.BAD_DOCUMENT, f"the chain has no definition {bundle.leaf.definition}")
-    expected = _expected_fields(bundle.leaf, did_key(bundle.holder.public_key), definition)
-    for name, (found, wanted) in _compared(document_, expected, claims).items():
-        if found != wanted:
-            raise Rejected(Reason.BAD_DOCUMENT, f"{name} is {found!r}, recorded is {wanted!r}")
+    expected = _expected_fields(bundle.leaf, did_key(bundle.holder.public_key), _definition(bundle, records))
+    _must_agree(_compared(document_, expected, claims))
     achievement = _text_at(document_, "credentialSubject", "achievement", "id")
     if not achievement.endswith(f"/catalog/{bundle.leaf.definition}"):
         raise Rejected(Reason.BAD_DOCUMENT, f"achievement {achievement} is not {bundle.leaf.definition}")
 
 
-def _expected_fields(leaf: Leaf, holder_did: str, definition: Definition) -> dict[str, str]:
+def _expected_fields(leaf: Leaf, holder_did: str, definition: DefinitionContent) -> dict[str, Json]:
+    start = to_seconds_text(leaf.valid_from_ms - leaf.valid_from_ms % 1000)
+    title = text_in(definition.title, LANGUAGE)
+    worth = None if definition.credits is None else credit_number(definition.credits)
     return {
-        "validFrom": to_seconds_text(leaf.valid_from_ms - leaf.valid_from_ms % 1000),
+        "validFrom": start,
+        "awardedDate": start,
         "validUntil": to_seconds_text(leaf.valid_until_ms - leaf.valid_until_ms % 1000),
-        "name": text_in(definition.content.title, LANGUAGE),
+        "name": title,
         "credentialSubject/id": holder_did,
-        "credentialSubject/achievement/name": text_in(definition.content.title, LANGUAGE),
+        "credentialSubject/achievement/name": title,
+        "credentialSubject/achievement/creditsAvailable": worth,
+        "credentialSubject/creditsEarned": worth,
     }
 
 
-def _compared(document_: JsonObject, expected: dict[str, str], claims: dict[str, Json]) -> dict[str, tuple[Json, Json]]:
+def _compared(
+    document_: JsonObject, expected: dict[str, Json], claims: dict[str, Json]
+) -> dict[str, tuple[Json, Json]]:
     """Return (in the document, recorded) by name, for every field that stands in both places."""
     pairs: dict[str, tuple[Json, Json]] = {
         name: (_at(document_, *name.split("/")), wanted) for name, wanted in expected.items()
@@ -143,7 +166,6 @@ def _compared(document_: JsonObject, expected: dict[str, str], claims: dict[str,
     in_document = {
         "/name": _at(document_, "credentialSubject", "identifier", 0, "identityHash"),
         "/grade": _at(document_, "credentialSubject", "result", 0, "value"),
-        "/title": _at(document_, "name"),
     }
     pairs.update({path: (value, claims[path]) for path, value in in_document.items() if path in claims})
     evidence = _at(document_, "evidence", 0, "id")

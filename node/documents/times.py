@@ -34,7 +34,7 @@ def parse_date(text: str) -> TimestampMs:
         day = date.fromisoformat(text)
     except ValueError:
         raise Rejected(Reason.INVALID_VALUE, f"{text!r} is no date of the form YYYY-MM-DD") from None
-    if len(text) != 10 or day.year < 1970:
+    if day.isoformat() != text or day.year < 1970:
         raise Rejected(Reason.INVALID_VALUE, f"{text!r} is no date of the form YYYY-MM-DD after 1970")
     return (datetime(day.year, day.month, day.day, tzinfo=UTC) - _EPOCH) // _MS
 

@@ -1,6 +1,7 @@
 """The verifier: each light on a real chain, what turns it red, and that nothing in a file is outside a check."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import msgspec
@@ -13,10 +14,13 @@ from node.chain.rules.catalogue import PathwayPublish
 from node.chain.rules.institutions import Accredit, Withdraw
 from node.chain.rules.keys import KeyCompromise, KeyRetire
 from node.crypto.signing import key_id
+from node.documents import credential as credential_module
 from node.documents.answer import Answer, LightName
 from node.documents.bundle import Bundle, present, read_bundle, refreshed, write_bundle
 from node.documents.credential import PreparedCredential
-from node.documents.jcs import canonical
+from node.documents.disclosure import make_claims
+from node.documents.jcs import Json, JsonObject, canonical
+from node.documents.open_badges import open_badge
 from node.documents.verifier import verify_bundle
 from node.errors import Reason, Rejected
 from node.limits import BUNDLE_BYTES_MAX
@@ -34,6 +38,7 @@ from tests.unit.documents.small_chain import (
 )
 
 DEFINITION = f"{UGTO}/primer-empleo/1"
+TITLE = "Habilidades clave para tu primer empleo"
 PARTS = (DEFINITION, f"{UGTO}/pespunte/1", f"{ITLEON}/corte/1")
 
 
@@ -302,6 +307,36 @@ def test_changed_claim_in_a_presentation_is_red() -> None:
     shown = present(chain.bundle(credentials[0]), frozenset({"/grade"}))
     claims = tuple(replace(claim, value="10") if hasattr(claim, "value") else claim for claim in shown.claims)
     assert red(verify(chain, replace(shown, claims=claims))) == ["document"]
+
+
+def test_content_that_the_chain_contradicts_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An issuer that signs more credits, another award date or title than is recorded: also in a presentation."""
+
+    def generous(*arguments: object, **options: object) -> JsonObject:
+        document = open_badge(*arguments, **options)  # type: ignore[arg-type]  # as it was called
+        document["credentialSubject"]["creditsEarned"] = 400  # type: ignore[index, call-overload]  # an object
+        return document
+
+    with monkeypatch.context() as patched:
+        patched.setattr(credential_module, "open_badge", generous)
+        chain, credentials = issued()
+    answer = verify(chain, chain.bundle(credentials[0]))
+    assert red(answer) == ["document"]
+    assert detail(answer, LightName.DOCUMENT) == (
+        "bad_document: credentialSubject/creditsEarned is 400, recorded is 3.75"
+    )
+    for path, said, recorded in (("/awarded_on", "2020-01-01", "2026-06-30"), ("/title", "Doctorado", TITLE)):
+
+        def lying(values: dict[str, Json], entropy: Callable[[int], bytes], new: Json = said, at: str = path) -> object:
+            return make_claims(values | {at: new}, entropy)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(credential_module, "make_claims", lying)
+            chain, credentials = issued()
+        for bundle in (chain.bundle(credentials[0]), present(chain.bundle(credentials[0]), frozenset({path}))):
+            answer = verify(chain, bundle)
+            assert red(answer) == ["document"]
+            assert detail(answer, LightName.DOCUMENT) == f"bad_document: {path} is {said!r}, recorded is {recorded!r}"
 
 
 def test_document_of_another_credential_is_red() -> None:
