@@ -53,6 +53,9 @@ from node.limits import (
 from node.primitives import CatalogueId, Epoch, Hash, Height, InstitutionId, Salt, Signature
 from node.state import keys
 
+COST_PER_PIECE: Final = 40
+"""Cost units of looking a piece of a piece up, once for all pieces and once for the stack that it is in."""
+
 HolderKey: TypeAlias = Annotated[bytes, Meta(min_length=32, max_length=32)]
 """A learner's Ed25519 key."""
 
@@ -383,10 +386,22 @@ def _write(context: Context, record: Stack, result: Leaf, result_id: Hash, uses:
 
 
 def _cost(payload: StackPayload) -> int:
-    """Return the cost: openings, consents, and a use each, besides stack, batch and counters."""
+    """Return the cost: openings, consents, and a use each, besides stack, batch and counters.
+
+    A component that is a stack itself is walked down to its pieces; how many they are only the state
+    knows, so it costs as if they were all that are allowed.
+    """
     steps = sum(len(component.path) for component in payload.components)
     per_component = COST_PER_STATE_KEY + 100
-    return 200 + 3 * COST_PER_STATE_KEY + per_component * len(payload.components) + steps + 70 * len(payload.consents)
+    nested = any(component.leaf.origin is Origin.STACK for component in payload.components)
+    return (
+        200
+        + 3 * COST_PER_STATE_KEY
+        + per_component * len(payload.components)
+        + steps
+        + 70 * len(payload.consents)
+        + nested * COST_PER_PIECE * STACK_LEAVES_MAX
+    )
 
 
 RULES: Final = (Rule("credential.stack", StackPayload, signer_group, stack, _cost),)

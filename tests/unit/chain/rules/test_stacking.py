@@ -31,6 +31,7 @@ from node.chain.rules.stacking import HolderConsent, StackPayload, consent_diges
 from node.crypto.hashing import Tag, sha256, tagged
 from node.crypto.signing import Ed25519Signer
 from node.errors import Reason
+from node.limits import STACK_LEAVES_MAX
 from node.state import keys
 from tests.unit.chain.rules.harness import (
     CALZADO,
@@ -42,6 +43,7 @@ from tests.unit.chain.rules.harness import (
     NETWORK,
     PESPUNTE,
     ROUTE,
+    RULES,
     SEG,
     TIME_MS,
     UGTO,
@@ -772,6 +774,16 @@ def test_a_stack_has_at_most_256_pieces_at_any_depth() -> None:
         "more than 256 components or 4 levels of stacks",
     )
     pile(world, inner[:3], pathway=UPPER, awards=OFICIO, seed="upper")
+
+
+def test_a_stack_of_stacks_costs_what_its_pieces_may_take(world: World, three: list[Held]) -> None:
+    """The payload shows one component where the chain walks through up to 256 pieces."""
+    tower(world)
+    inner = held_result(pile(world, three), ANA)
+    (plain,) = issue(world, PESPUNTE, ANA, seed="plain")
+    cost = RULES["credential.stack"].cost
+    flat = cost(stack_payload(world, [plain, three[0]], seed="flat"))
+    assert cost(stack_payload(world, [plain, inner], seed="nested")) == flat + 40 * STACK_LEAVES_MAX
 
 
 def test_the_cascade_reaches_the_result_through_two_floors(world: World, three: list[Held]) -> None:
