@@ -87,8 +87,9 @@ VOTE_VIEWS_PER_VALIDATOR_MAX: Final = 8
 BLOCKS_PER_HEIGHT_MAX: Final = 4
 """Bodies of one height held in memory; the rest of those voted for lie in the journal."""
 FUTURE_MESSAGES_PER_PEER_MAX: Final = 16
-FUTURE_BLOCKS_MAX: Final = 4
-"""Block-carrying messages of the next height held for all peers together."""
+"""Of a validator for the next height, at most one of them with a block: 33 liars of 100 take 140 MB."""
+EQUIVOCATIONS_PER_VALIDATOR_MAX: Final = 16
+"""Reports of one validator at one height; a liar could make two statements in view after view."""
 PROPOSALS_JUDGED_PER_PEER_MAX: Final = 4
 """Proposals from one peer that are examined between two Status ticks."""
 BLOCK_ANSWERS_PER_PEER_MAX: Final = 4

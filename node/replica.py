@@ -269,9 +269,8 @@ class Replica:
     # What happens to it
 
     def start(self) -> None:
-        """Begin at the ledger's head with what the journal holds; call once."""
-        height = self._chain.head.height + 1
-        self._feed(self._height_started(() if self._member is None else self._member.journal.records(height)))
+        """Begin at the ledger's head; call once."""
+        self._feed(self._height_started())
 
     def receive(self, sender: InstitutionId, payload: bytes) -> None:
         """Take a parcel from an authenticated peer."""
@@ -470,10 +469,16 @@ class Replica:
             self._observer.committed(block, certificate)
         self._queue.append(self._height_started())
 
-    def _height_started(self, records: tuple[Record, ...] = ()) -> HeightStarted:
+    def _height_started(self) -> HeightStarted:
+        """Begin above the head with what the journal holds of that height.
+
+        After a restart that is what was promised there; also later, when the chain had to be fetched again.
+        """
         chain = self._chain
         height = chain.head.height + 1
+        records: tuple[Record, ...] = ()
         if self._member is not None:
+            records = self._member.journal.records(height)
             self._member.journal.forget_below(height)
         return HeightStarted(
             now_ms=self._environment.now_ms(),

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
+import msgspec
+
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Network, Phase, VerifyDigest, verify_consensus_signature
 from node.chain.validator_set import ValidatorSet
@@ -77,7 +79,7 @@ from node.errors import Reason, Rejected
 from node.limits import (
     BLOCK_ANSWERS_PER_PEER_MAX,
     CLOCK_AHEAD_MAX_MS,
-    FUTURE_BLOCKS_MAX,
+    EQUIVOCATIONS_PER_VALIDATOR_MAX,
     FUTURE_MESSAGES_PER_PEER_MAX,
     HEARTBEAT_MS,
     PROPOSALS_JUDGED_PER_PEER_MAX,
@@ -338,15 +340,18 @@ class Core:
 
     def _on_early(self, sender: InstitutionId, height: Height, message: Message) -> None:
         """[B1] Keep a little of the next height; anything higher is a hint that we are behind."""
+        context = self.state.context
+        if context.validators.index_of(sender) is None:
+            return
         self._claims.raise_to(sender, height)
-        if height != self.state.context.height + 1 or isinstance(message, Decided):
+        if height != context.height + 1 or isinstance(message, Decided):
             return
         held = self._early.setdefault(sender, [])
         if message in held:
             return
-        carries_block = isinstance(message, Proposal | NewView)
-        blocks = sum(isinstance(m, Proposal | NewView) for peer in self._early.values() for m in peer)
-        if len(held) >= FUTURE_MESSAGES_PER_PEER_MAX or (carries_block and blocks >= FUTURE_BLOCKS_MAX):
+        if isinstance(message, Proposal | NewView):  # counted by peer: a liar's takes no place of the proposer's
+            held[:] = [other for other in held if not isinstance(other, Proposal | NewView)]
+        if len(held) >= FUTURE_MESSAGES_PER_PEER_MAX:
             raise Rejected(Reason.QUOTA_EXCEEDED, f"{len(held)} messages of {sender} for height {height} are kept")
         held.append(message)
 
@@ -360,7 +365,7 @@ class Core:
                 self._verifier.check_signature(state.context.validators, head)
                 yield from self._accuse(state.accepted.head, head)
             return
-        if any(waiting.head == head for waiting in state.judging):
+        if message in state.judging:
             return
         if self._judged[sender] >= PROPOSALS_JUDGED_PER_PEER_MAX:  # [B4]
             raise Rejected(Reason.QUOTA_EXCEEDED, f"{self._judged[sender]} proposals were judged")
@@ -380,13 +385,14 @@ class Core:
         if head.view > state.view:
             view_change.enter(state, head.view)
         state.step, state.active = Step.PREPARING, True
-        state.accepted_hash, state.accepted = head.block_hash, message
+        judged = state.blocks[head.block_hash]  # a header may have come with another body than this
+        state.accepted_hash, state.accepted = head.block_hash, msgspec.structs.replace(message, block=judged)
         state.accepted_at_ms = now_ms
         if head.view > 0:
             yield from view_change.start_timer(state)  # [T2]: it proves Q ViewChanges
         if head.block_hash not in state.kept:
             state.kept.add(head.block_hash)
-            yield Persist(KeptBlock(state.blocks[head.block_hash]))
+            yield Persist(KeptBlock(judged))
         vote = Prepare(head.epoch, head.height, head.view, head.block_hash, state.me, UNSIGNED)
         yield Persist(vote)
         yield SignAndBroadcast(vote)
@@ -420,10 +426,11 @@ class Core:
             yield from self._accuse(earlier.head, head)
 
     def _accuse(self, first: SignedPart, second: SignedPart) -> Iterator[Effect]:
-        """[E1] Two genuine, different statements for one place: reported once."""
+        """[E1] Two genuine, different statements for one place: reported once, a few of one validator."""
         state = self.state
         key = (first.validator, first.view, type(first).__name__)
-        if key in state.accused:
+        reports = sum(1 for validator, _, _ in state.accused if validator == first.validator)
+        if key in state.accused or reports >= EQUIVOCATIONS_PER_VALIDATOR_MAX:
             return
         state.accused.add(key)
         yield ReportEquivocation(state.context.institution(first.validator), (first, second))
@@ -472,7 +479,8 @@ class Core:
         if self._safe_start is not None:
             yield from self._safe_start.take(self._verifier, state, message)
         self._claims.note(sender, message.height)
-        if message.probe and state.me is not None:  # [R2]
+        if message.probe and state.me is not None and self._answered[sender] < BLOCK_ANSWERS_PER_PEER_MAX:  # [R2]
+            self._answered[sender] += 1
             certificate = self._head_certificate
             answer = status.make(state, answer=message.probe, head_certificate=certificate)
             yield SignAndSend(sender, answer)

@@ -88,7 +88,7 @@ class HeightState:
     decision: Certificate | None = None
     """A commit certificate; its block may still be missing."""
     accused: set[tuple[ValidatorIndex, View, str]] = field(default_factory=set)
-    """Whose equivocation was reported: once per validator, view and type. [E1]"""
+    """Whose equivocation was reported: once per validator, view and type, a few of each validator. [E1]"""
 
     @property
     def is_decided(self) -> bool:

@@ -44,7 +44,7 @@ class HeightStarted:
     has_pending: bool
     """The mempool holds something that could be included."""
     records: tuple[Record, ...] = ()
-    """After a restart: what the journal holds of this height, in the order written. [R1]"""
+    """What the journal holds of this height, in the order written; nothing unless there was a restart. [R1]"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,15 +38,18 @@ class Verifier:
         result = self._results.get(key)
         if result is None:
             result = self._verify_digest(public_key, digest, signature)
-            if len(self._results) >= VERIFIED_SIGNATURES_MAX:
-                del self._results[next(iter(self._results))]
-            self._results[key] = result
+            self._remember(key, genuine=result)
         return result
 
     def trust(self, validators: ValidatorSet, part: SignedPart) -> None:
         """Take note of a signature that our own signer has just made."""
         public_key = validators.members[part.validator].public_key
-        self._results[public_key, signing_digest(self._network, part), part.signature] = True
+        self._remember((public_key, signing_digest(self._network, part), part.signature), genuine=True)
+
+    def _remember(self, key: tuple[PublicKey, Hash, Signature], *, genuine: bool) -> None:
+        if key not in self._results and len(self._results) >= VERIFIED_SIGNATURES_MAX:
+            del self._results[next(iter(self._results))]
+        self._results[key] = genuine
 
     def check_signature(self, validators: ValidatorSet, part: SignedPart | Status) -> None:
         """Check that a member signed this part.

@@ -106,6 +106,8 @@ def propose_built(state: HeightState, block: Block) -> Iterator[Effect]:
     chosen = _justification(state)
     if chosen is not None and chosen[1] is None:
         yield from _send(state, block)
+    else:
+        state.building = False
 
 
 def _justification(

@@ -44,7 +44,10 @@ class VoteBook:
             if vote.view < lowest:
                 return
             dropped = views.pop(lowest)
-            del self._tallies[phase, dropped.view, dropped.block_hash][dropped.validator]
+            place = (phase, dropped.view, dropped.block_hash)
+            del self._tallies[place][dropped.validator]
+            if not self._tallies[place]:
+                del self._tallies[place]
         views[vote.view] = vote
         tally = self._tallies.setdefault((phase, vote.view, vote.block_hash), {})
         tally[vote.validator] = vote.signature

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
+from node.chain.certificate import Phase
 from node.consensus.inputs import Timer, TimerKind
 from node.consensus.messages import Commit, Prepare, Status, Step
 from node.errors import Reason, Rejected
@@ -144,6 +146,22 @@ def test_sync_moves_the_replica_to_the_next_height() -> None:
     diary.replica.on_committed_by_sync()
     diary.replica.on_committed_by_sync()
     assert diary.replica.view().height == 2
+
+
+def test_sync_to_the_height_of_old_promises_takes_them_up() -> None:
+    """The chain was fetched again under a journal that had stayed: the ViewChange promised at height 2 still binds."""
+    desk = Desk()
+    diary = Diary(desk)
+    change = desk.view_change(desk.me, 3)
+    head = msgspec.structs.replace(change.head, height=2)
+    promised = desk.signed(msgspec.structs.replace(change, head=head))
+    diary.journal.append(2, [promised])
+    block = desk.block()
+    desk.chain.commit_block(block, desk.certificate(Phase.COMMIT, 0, block.hash()))
+    diary.replica.on_committed_by_sync()
+    view = diary.replica.view()
+    assert (view.height, view.view, view.step) == (2, 3, Step.VIEW_CHANGING)
+    assert diary.sent[-1] == promised
 
 
 def test_view_says_whom_the_replica_waits_for() -> None:

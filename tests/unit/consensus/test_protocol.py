@@ -7,9 +7,11 @@ import msgspec
 import pytest
 
 from node.chain.certificate import Phase
+from node.consensus import verification
 from node.consensus.effects import (
     BuildBlock,
     CommitBlock,
+    Effect,
     LoadBlock,
     Persist,
     Replay,
@@ -22,7 +24,16 @@ from node.consensus.effects import (
     SignAndSend,
     ValidateBlock,
 )
-from node.consensus.inputs import HeightStarted, MessageReceived, Timer, TimerKind, TransactionsPending
+from node.consensus.inputs import (
+    BlockBuilt,
+    BlockValidated,
+    HeightStarted,
+    MessageReceived,
+    MessageSigned,
+    Timer,
+    TimerKind,
+    TransactionsPending,
+)
 from node.consensus.messages import (
     UNSIGNED,
     BlockReply,
@@ -132,6 +143,18 @@ def test_p3_view_changes_of_another_view_do_not_justify() -> None:
     desk.receive(desk.view_change(desk.others[0], 1))
     effects = desk.receive(desk.view_change(desk.others[1], 2))
     assert [e for e in effects if isinstance(e, BuildBlock)] == []
+
+
+def test_p3_a_build_that_came_too_late_is_made_again_when_it_is_needed() -> None:
+    """[P3] While the block was made a claim came that forbids it, then a ViewChange that displaces the claim."""
+    desk = Desk(n=7, me=6, role=None)
+    view = next(v for v in range(1, 8) if desk.rotation.proposer(v) == desk.me)
+    desk.receive(*(desk.view_change(i, view) for i in (2, 3, 4, 5)))
+    claim = desk.certificate(Phase.PREPARE, 0, b"h" * 32)
+    late = BlockBuilt(NOW_MS, desk.chain.block_of((), proposer=desk.name(desk.me), timestamp_ms=NOW_MS))
+    desk.receive(desk.view_change(1, view, claim))
+    assert broadcasts(desk.run(late)) == []
+    assert desk.state.building is False
 
 
 def test_p4_new_view_repeats_the_highest_prepared_block() -> None:
@@ -415,6 +438,32 @@ def test_a7_a_bad_block_does_not_take_the_place_of_a_good_one() -> None:
     bad = Proposal(proposal.head, msgspec.structs.replace(block, transactions=(b"x",)))
     assert broadcasts(desk.receive(bad, sender=desk.others[0])) == []
     assert broadcasts(desk.receive(proposal)) == [unsigned(desk.prepare(desk.me, 0, block.hash()))]
+
+
+def test_a7_a_known_block_is_accepted_and_passed_on_with_the_body_that_was_judged() -> None:
+    """[A7] A peer hands on a genuine NewView with another body under a header that we know: ours goes on."""
+    desk = Desk()
+    block = desk.block()
+    desk.receive(desk.proposal(block))
+    claim = desk.certificate(Phase.PREPARE, 0, block.hash())
+    changes = [desk.view_change(i, 1, claim) for i in desk.others]
+    new_view = desk.new_view(1, block, changes, claim)
+    mangled = msgspec.structs.replace(new_view, block=msgspec.structs.replace(block, transactions=(b"x",)))
+    desk.receive(mangled, sender=desk.others[0])
+    assert desk.state.accepted == new_view
+
+
+def test_a7_a_bad_body_does_not_stand_in_the_way_of_the_good_one_behind_it() -> None:
+    """[A7] Both came early and are judged in one go: the proposal is accepted, with the good body."""
+    desk = Desk()
+    block = desk.block()
+    proposal = desk.proposal(block)
+    bad = Proposal(proposal.head, msgspec.structs.replace(block, transactions=(b"x",)))
+    messages = [MessageReceived(NOW_MS, desk.name(i), m) for i, m in zip(desk.others, (bad, proposal), strict=False)]
+    asked = [e.block for m in messages for e in desk.core.step(m) if isinstance(e, ValidateBlock)]
+    for body in asked:
+        desk.run(BlockValidated(NOW_MS, body, desk.is_valid(body)))
+    assert (desk.state.step, desk.state.accepted) == (Step.PREPARING, proposal)
 
 
 def test_a7_new_view_carries_a_replica_up_to_its_view() -> None:
@@ -799,12 +848,12 @@ def test_s2_refuses_a_status_that_somebody_else_sends() -> None:
     )
 
 
-def start_height_2(desk: Desk) -> None:
+def start_height_2(desk: Desk) -> list[Effect]:
     """Let the ledger decide block 1."""
     block = desk.block()
     certificate = desk.certificate(Phase.COMMIT, 0, block.hash())
     desk.chain.commit_block(block, certificate)
-    desk.run(HeightStarted(desk.now_ms, block.header, certificate, 0, desk.validators, has_pending=False))
+    return desk.run(HeightStarted(desk.now_ms, block.header, certificate, 0, desk.validators, has_pending=False))
 
 
 def test_s3_two_validators_answer_a_laggard_and_they_rotate() -> None:
@@ -948,6 +997,38 @@ def test_b1_a_peer_keeps_sixteen_messages_of_the_next_height() -> None:
     )
 
 
+def test_b1_a_liar_takes_no_place_from_the_proposer_of_the_next_height() -> None:
+    """[B1] Whatever others have sent before, the proposal of the next height waits for it."""
+    desk = Desk(n=7)
+    honest, *liars = desk.others
+    block = desk.block()
+    head = msgspec.structs.replace(desk.head(0, block.hash()), height=2)
+    for liar in liars:
+        for view in range(FUTURE_MESSAGES_PER_PEER_MAX):
+            desk.receive(Proposal(msgspec.structs.replace(head, view=view), block), sender=liar)
+    desk.receive(Proposal(head, block), sender=honest)
+    replay = next(e for e in start_height_2(desk) if isinstance(e, Replay))
+    assert (desk.name(honest), Proposal(head, block)) in replay.messages
+
+
+def test_b1_a_peer_keeps_one_block_of_the_next_height_the_latest() -> None:
+    """[B1] A later proposal takes the place of the earlier one."""
+    desk = Desk()
+    block = desk.block()
+    early = [Proposal(msgspec.structs.replace(desk.head(0, block.hash()), height=2, view=v), block) for v in (0, 4)]
+    desk.receive(*early, sender=desk.others[0])
+    replay = next(e for e in start_height_2(desk) if isinstance(e, Replay))
+    assert replay.messages == ((desk.name(desk.others[0]), early[1]),)
+
+
+def test_b1_only_validators_are_kept_waiting_for() -> None:
+    """[B1] A peer that only follows has nothing to say about the next height."""
+    desk = Desk()
+    vote = msgspec.structs.replace(desk.commit(desk.others[0], 0, b"h" * 32), height=2)
+    desk.run(MessageReceived(NOW_MS, "follower.example", vote))
+    assert [e for e in start_height_2(desk) if isinstance(e, Replay)] == []
+
+
 def test_b2_two_highest_view_changes_of_each_validator() -> None:
     """[B2] A liar's thousand views take two places."""
     desk = Desk()
@@ -975,6 +1056,15 @@ def test_b3_each_signature_is_verified_once() -> None:
     assert len(checked) == 2
 
 
+def test_b3_what_our_own_signer_made_counts_towards_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[B3] Each height brings messages of our own: they too push out the oldest results."""
+    monkeypatch.setattr(verification, "VERIFIED_SIGNATURES_MAX", 4)
+    desk = Desk()
+    for view in range(1, 9):
+        desk.run(MessageSigned(NOW_MS, desk.view_change(desk.me, view)))
+    assert len(desk.core._verifier._results) == 4
+
+
 def test_b4_a_peer_gets_four_proposals_judged_a_tick() -> None:
     """[B4] Then its further ones are refused until the next tick."""
     desk = Desk()
@@ -996,6 +1086,16 @@ def test_e1_equivocation_is_reported_once_with_both_votes() -> None:
     votes = [desk.prepare(desk.others[0], 0, bytes([n]) * 32) for n in range(3)]
     effects = [e for e in desk.receive(*votes) if isinstance(e, ReportEquivocation)]
     assert effects == [ReportEquivocation(desk.name(desk.others[0]), (votes[0], votes[1]))]
+
+
+def test_e1_reports_of_one_validator_are_bounded() -> None:
+    """[E1] A liar that contradicts itself in view after view is known by sixteen reports a height."""
+    desk = Desk()
+    liar = desk.others[0]
+    votes = [desk.prepare(liar, view, bytes([n]) * 32) for view in range(40) for n in range(2)]
+    other = [desk.prepare(desk.others[1], 0, bytes([n]) * 32) for n in range(2)]
+    effects = [e for e in desk.receive(*votes, *other) if isinstance(e, ReportEquivocation)]
+    assert [e.institution for e in effects] == [desk.name(liar)] * 16 + [desk.name(desk.others[1])]
 
 
 def test_e1_two_proposals_and_two_view_changes_are_evidence_too() -> None:

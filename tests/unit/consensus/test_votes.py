@@ -59,6 +59,14 @@ def test_a_liar_fills_only_its_own_eight_views() -> None:
     assert book.count(Phase.COMMIT, 3, HASHES[0]) == 0
 
 
+def test_what_gave_way_leaves_nothing_behind() -> None:
+    """A liar that climbs through views for hours, while nothing is decided, takes no more memory than its eight."""
+    book = VoteBook(DESK.validators, 0, 1)
+    for view in range(1_000):
+        book.add(DESK.commit(0, view, HASHES[0]))
+    assert len(book._tallies) == VOTE_VIEWS_PER_VALIDATOR_MAX
+
+
 def test_certificate_is_ascending_and_verifies() -> None:
     """Whatever the order of arrival."""
     book = VoteBook(DESK.validators, 0, 1)
