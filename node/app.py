@@ -98,8 +98,8 @@ async def _run(folder: Path, config: Config, passphrase: bytes | None) -> None:
     except StorageError as error:
         raise StorageError(
             f"{error}. If the disk is full, make room and start again: nothing acknowledged is lost. If the data is "
-            f"damaged, restore {data} from a backup, or move it away: the node then fetches the chain from the "
-            "others, and a validator listens before it signs"
+            f"damaged, move {data} away: the node then fetches the chain from the others, and a validator listens "
+            "before it signs; never start a validator on an older copy, it could vote twice"
         ) from error
 
 
@@ -310,13 +310,14 @@ class Node:
     def _stop(self, signal_name: str) -> None:
         """Begin an orderly stop; a second signal changes nothing, for a stop takes bounded time."""
         self._log.info("stopping", signal=signal_name)
-        if not self._is_stopping:
-            self._cancel()
+        self._cancel()
 
     def _cancel(self) -> None:
-        self._is_stopping = True
-        assert self._main is not None
-        self._main.cancel()
+        """Cancel once: a second failure on the way out must not break off the clearing up."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            assert self._main is not None
+            self._main.cancel()
 
     def _add_pages(self, application: web.Application) -> None:
         add_routes(application, ServicesPageView(self._services))

@@ -119,5 +119,5 @@ def _decode(key: bytes, value: bytes) -> Record:
         height, number = _place(key)
         raise StorageError(
             f"record {number} of height {height} in the journal is damaged ({rejection.detail}); "
-            "restore the data folder, or start without a journal and let the node listen first"
+            "move the journal away and let the node listen first; never put an older copy in its place"
         ) from rejection

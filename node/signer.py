@@ -146,6 +146,7 @@ def _entry(name: bytes, value: bytes) -> tuple[Hash, Signature]:
     if len(value) != HASH_BYTES + SIGNATURE_BYTES:
         raise StorageError(
             f"the signer's record of {_position(name)} is damaged: {len(value)} bytes instead of "
-            f"{HASH_BYTES + SIGNATURE_BYTES}; do not start this validator before it is restored"
+            f"{HASH_BYTES + SIGNATURE_BYTES}; move the journal and this record away together, "
+            "and the node listens before it signs"
         )
     return value[:HASH_BYTES], value[HASH_BYTES:]

@@ -31,9 +31,11 @@ def write_home(
     p2p_listen: str,
     metrics_listen: str,
     peers: Mapping[str, str],
+    are_keys_unused: bool,
 ) -> None:
     """Write a home whose node dials `peers` (addresses by institution).
 
+    `are_keys_unused`: they have signed nothing yet, nowhere; else a validator listens before it signs.
     Raises: ConfigError naming the option that cannot be; then nothing was written.
     """
     text = render_config(
@@ -48,4 +50,5 @@ def write_home(
     (home / CONFIG_FILE).write_text(text, encoding="utf-8")
     (home / GENESIS_FILE).write_text(genesis_text, encoding="utf-8")
     node.save(home / NODE_KEYSTORE_FILE)
-    (home / FRESH_KEY_FILE).touch()
+    if are_keys_unused:
+        (home / FRESH_KEY_FILE).touch()

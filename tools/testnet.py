@@ -165,6 +165,7 @@ def write_testnet(output: Path, *, validators: int, base_port: int, institutions
             p2p_listen=f"{HOST}:{node.ports.p2p}",
             metrics_listen=f"{HOST}:{node.ports.metrics}",
             peers={other.institution: f"{HOST}:{other.ports.p2p}" for other in nodes if other is not node},
+            are_keys_unused=True,
         )
     _write_prometheus(output / "prometheus", nodes)
     return Testnet(output, document, nodes)

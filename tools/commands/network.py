@@ -80,6 +80,11 @@ def testnet(validators: int, output: Path, base_port: int, institutions: Path | 
 @click.option(
     "--node-keystore", type=click.Path(path_type=Path, dir_okay=False), help="Existing node keys. Default: new ones."
 )
+@click.option(
+    "--unused-keys",
+    is_flag=True,
+    help="State that the existing keys have signed nothing yet: for the first start of a new network only.",
+)
 def init(
     home: Path,
     genesis_file: Path,
@@ -89,8 +94,12 @@ def init(
     listen_p2p: str,
     listen_metrics: str,
     node_keystore: Path | None,
+    unused_keys: bool,
 ) -> None:
-    """Make a node's home from a genesis document."""
+    """Make a node's home from a genesis document.
+
+    Existing keys may have voted elsewhere, so a validator with them listens before it votes.
+    """
     check_empty(home)
     document = read_genesis(genesis_file)
     addresses = {}
@@ -108,6 +117,7 @@ def init(
         p2p_listen=listen_p2p,
         metrics_listen=listen_metrics,
         peers=addresses,
+        are_keys_unused=node_keystore is None or unused_keys,
     )
     node_key = node.ed25519(Purpose.NODE).public_key
     result = {
