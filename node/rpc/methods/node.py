@@ -129,9 +129,11 @@ def node_whyStalled(services: Services) -> WhyStalled:
     missing = [
         name for name in (member.institution for member in validators.members) if name in {*unreachable, *info.missing}
     ]
-    stalled = _is_stalled(info, node.now_ms())
+    spare = len(validators) - validators.quorum
+    # Without a quorum nothing can be decided, also where nothing waits for a decision yet.
+    stalled = len(missing) > spare or _is_stalled(info, node.now_ms())
     since = None if info.waiting_since_ms is None else time_text(info.waiting_since_ms)
-    explanation = _explain(stalled, missing, len(validators), len(validators) - validators.quorum)
+    explanation = _explain(stalled, missing, len(validators), spare)
     return WhyStalled(stalled, since, info.height, info.view, info.step, missing, explanation)
 
 
