@@ -29,7 +29,7 @@ from node.documents.bundle import FILE_SUFFIX, write_bundle
 from node.documents.credential import Issuer, PreparedCredential, award_dates, custody_signer, prepare_credential
 from node.documents.learners import BadRow, Learner, LearnerRow
 from node.errors import Reason, Rejected, StorageError
-from node.keystore import Keystore
+from node.keystore import InstitutionSigner, Keystore
 from node.limits import (
     CREDENTIALS_PER_ISSUING_BATCH_MAX,
     STATE_RECORD_BYTES_MAX,
@@ -99,6 +99,14 @@ class Desk:
     register: Register
     node: NodeClient
     entropy: Callable[[int], bytes]
+    cosigners: tuple[Keystore, ...] = ()
+    """Further keystores of the institution: where it asks for more than one of its keys."""
+
+    def signers(self) -> list[InstitutionSigner]:
+        """Return every transaction key of the institution that is at hand."""
+        stores = (self.keystore, *self.cosigners)
+        own = [store for store in stores if store.institution == self.keystore.institution]
+        return [signer for store in own for signer in store.institution_signers()]
 
 
 Progress = Callable[[str, int, int], None]
@@ -270,11 +278,11 @@ def _transaction(desk: Desk, batch: RegisteredBatch) -> bytes:
     needed = 1
     if institution is not None:
         needed = next((item.count for item in institution.required_signatures if item.kind == KIND), 1)
-    signers = [signer for signer in desk.keystore.institution_signers() if _is_in_force(desk, signer.key_id)]
+    signers = [signer for signer in desk.signers() if _is_in_force(desk, signer.key_id)]
     if len(signers) < needed:
         raise Rejected(
             Reason.WRONG_SIGNERS,
-            f"{name} signs {KIND} with {needed} keys, the keystore has {len(signers)} that are in force",
+            f"{name} signs {KIND} with {needed} keys, the keystores given hold {len(signers)} that are in force",
         )
     transaction = make_transaction(
         network,

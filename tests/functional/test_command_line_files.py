@@ -350,7 +350,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_mistyped_command_names_the_nearest(tmp_path: Path) -> None:
     """Usage errors are exit 2 as well."""
-    ended = pila("verfy", as_json=False, expect=2)
+    ended = pila("verif", as_json=False, expect=2)
     assert "'verify'" in ended.err
     assert "--definition" in pila("issue", as_json=False, expect=2).err
 

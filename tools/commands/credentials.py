@@ -52,11 +52,11 @@ def register_folder(keystore: Path) -> Path:
 
 
 @contextmanager
-def open_desk(path: Path, keystore: Keystore, client: NodeClient) -> Iterator[Desk]:
-    """Open an institution's desk: its keystore, its register and its node."""
+def open_desk(path: Path, keystore: Keystore, client: NodeClient, cosigners: Sequence[Keystore] = ()) -> Iterator[Desk]:
+    """Open an institution's desk: its keystore, its register, its node, and who signs with it."""
     register = Register.open(register_folder(path), keystore.register_key, entropy=os.urandom)
     try:
-        yield Desk(keystore, register, client, os.urandom)
+        yield Desk(keystore, register, client, os.urandom, tuple(cosigners))
     finally:
         register.close()
 
@@ -71,7 +71,7 @@ def open_desk(path: Path, keystore: Keystore, client: NodeClient) -> Iterator[De
     help="CSV or XLSX, one learner a row.",
 )
 @_out
-@click.option("--dry-run", is_flag=True, help="Check and sign everything, send nothing.")
+@click.option("--dry-run", is_flag=True, help="Check and sign everything, send nothing; exit 2 where rows are bad.")
 @click.option("--skip-bad", is_flag=True, help="Issue the good rows although there are bad ones.")
 @click.option(
     "--pad",
@@ -81,6 +81,7 @@ def open_desk(path: Path, keystore: Keystore, client: NodeClient) -> Iterator[De
 )
 @keystore_option()
 @passphrase_option
+@cosign_option
 @rpc_option
 def issue(
     definition: str,
@@ -91,6 +92,7 @@ def issue(
     pad: int,
     keystore: Path,
     passphrase_file: Path | None,
+    cosign: tuple[Path, ...],
     rpc: str,
 ) -> None:
     """Issue one credential a learner and write a bundle each and report.csv.
@@ -103,7 +105,8 @@ def issue(
     except Rejected as refusal:
         raise ConfigError(f"{learners}: {refusal.detail}") from None
     opened = open_keystore(keystore, passphrase_file)
-    with open_desk(keystore, opened, NodeClient(rpc)) as desk, progress_bar() as bar:
+    cosigners = [open_keystore(path) for path in cosign]
+    with open_desk(keystore, opened, NodeClient(rpc), cosigners) as desk, progress_bar() as bar:
         task = bar.add_task("Issuing", total=len(file.rows))
         try:
             results = issue_rows(

@@ -59,7 +59,7 @@ def verify(files: tuple[Path, ...], genesis_text: str | None, max_age: str | Non
         for file in bar.track(files, description="Verifying") if len(files) > 1 else files:
             data = read_bundle_file(file)
             if client is not None:
-                data = _with_fresh_proof(data, client)
+                data = _with_fresh_proof(file, data, client)
             answers.append(verify_bundle(data, genesis_hash=anchor, now_ms=int(time.time() * 1000), max_age_ms=age_ms))
     _show(files, answers)
     if not all(answer.readable for answer in answers):
@@ -109,12 +109,20 @@ def fetch_proof(bundle: Bundle, client: NodeClient) -> ChainProof:
     return proof
 
 
-def _with_fresh_proof(data: bytes, client: NodeClient) -> bytes:
-    """Return a bundle with a fresh chain part; one that cannot be read is left to the verifier as it is."""
+def _with_fresh_proof(file: Path, data: bytes, client: NodeClient) -> bytes:
+    """Return a bundle with a fresh chain part.
+
+    One that cannot be read is left to the verifier as it is; so, with a warning, is one that the node has no
+    proof for: what it says holds for its own date.
+    """
     try:
         bundle = read_bundle(data)
+    except Rejected:
+        return data
+    try:
         return write_bundle(refreshed(bundle, fetch_proof(bundle, client)))
-    except (Rejected, CallFailed):
+    except (Rejected, CallFailed) as refusal:
+        click.echo(f"{file}: no fresh proof from {client.url} ({refusal}); verifying the one in the file", err=True)
         return data
 
 
