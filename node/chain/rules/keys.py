@@ -187,7 +187,7 @@ def _signers(
         raise Rejected(Reason.WRONG_SIGNERS, f"{len(others)} institutions co-sign, one authority is needed")
     authority = others.pop()
     context.with_role(authority, Role.AUTHORITY)
-    return (own, SignatureGroup(authority, frozenset({Purpose.TRANSACTION}), 1))
+    return (own, context.own_keys(authority, transaction.kind))
 
 
 def _signed_by_recovery(context: Context, transaction: Transaction) -> bool:

@@ -79,6 +79,18 @@ def test_transaction_key_needs_an_authority_beside_it(chain: TestChain, kind: st
 
 
 @pytest.mark.parametrize("kind", CHANGES)
+def test_co_signing_authority_signs_with_as_many_keys_as_it_asks_of_itself(kind: str) -> None:
+    """One stolen key of an authority that wants two does not change anybody's keys."""
+    chain = TestChain(genesis(required={SDES: (RequiredSignatures(kind, 2),)}))
+    one = [transaction_key(UGTO), transaction_key(SDES)]
+    assert chain.refusal(kind, CHANGES[kind], signer=UGTO, by=one) == (
+        Reason.WRONG_SIGNERS,
+        "2 signatures, 3 needed",
+    )
+    chain.do(kind, CHANGES[kind], signer=UGTO, by=[*one, transaction_key(SDES, 1)])
+
+
+@pytest.mark.parametrize("kind", CHANGES)
 def test_co_signature_by_another_role_is_refused(chain: TestChain, kind: str) -> None:
     """A quality agency is no authority."""
     assert chain.refusal(kind, CHANGES[kind], signer=UGTO, by=[transaction_key(UGTO), transaction_key(COEPES)]) == (
