@@ -21,6 +21,8 @@ STACK_LEAVES_MAX: Final = 256
 KEYS_PER_INSTITUTION_MAX: Final = 64
 KEYS_PER_APPLICATION_MAX: Final = 8
 HISTORY_STEPS_PER_INSTITUTION_MAX: Final = 1_024
+REVIEWS_PER_AGENCY_MAX: Final = 64
+"""Reviews of one institution by one quality agency: none may fill another's history and so end its renewals."""
 HISTORY_STEPS_RESERVED: Final = 2
 """Room that an authority keeps to suspend and to withdraw an institution whose history is full."""
 HISTORY_BYTES_RESERVED: Final = 128 * 1024

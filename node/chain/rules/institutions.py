@@ -37,6 +37,7 @@ from node.limits import (
     HISTORY_STEPS_PER_INSTITUTION_MAX,
     HISTORY_STEPS_RESERVED,
     KEYS_PER_APPLICATION_MAX,
+    REVIEWS_PER_AGENCY_MAX,
     STATE_RECORD_BYTES_MAX,
 )
 from node.primitives import Hash, InstitutionId, TimestampMs
@@ -137,6 +138,7 @@ def execute_apply(context: Context, transaction: Transaction, payload: Apply) ->
     _must_be_signer(transaction, payload.id)
     _must_be_new(context, payload.id)
     _check_profile(payload)
+    _check_did(payload, context.parameters.did_host)
     _check_first_keys(payload)
     pending = _pending(context)
     if len(pending) >= context.parameters.pending_applications_max:
@@ -174,9 +176,15 @@ def execute_review(context: Context, transaction: Transaction, payload: Review) 
     institution, present = _subject(context, transaction, payload.institution)
     if present.standing is Standing.WITHDRAWN:
         raise Rejected(Reason.WRONG_STATE, f"{institution.id} is withdrawn")
-    for step in institution.history:
-        if step.kind is StepKind.REVIEW and step.report_hash == payload.report_hash:
-            raise Rejected(Reason.ALREADY_EXISTS, f"report {payload.report_hash.hex()} was recorded before")
+    reviews = [step for step in institution.history if step.kind is StepKind.REVIEW]
+    if any(step.report_hash == payload.report_hash for step in reviews):
+        raise Rejected(Reason.ALREADY_EXISTS, f"report {payload.report_hash.hex()} was recorded before")
+    own = sum(step.act.actor == transaction.signer for step in reviews)
+    if own >= REVIEWS_PER_AGENCY_MAX:
+        raise Rejected(
+            Reason.LIMIT_EXCEEDED,
+            f"{transaction.signer} has reviewed {institution.id} {own} times, at most {REVIEWS_PER_AGENCY_MAX}",
+        )
     act = context.act(transaction)
     step = Step(
         StepKind.REVIEW,
@@ -347,6 +355,13 @@ def _check_profile(payload: Apply) -> None:
         raise Rejected(Reason.INVALID_VALUE, f"cct: {payload.cct} is no school code such as 11DIT0001E")
     if payload.did and not payload.did.startswith(("did:key:", "did:web:")):
         raise Rejected(Reason.INVALID_VALUE, f"did: {payload.did} is neither did:key nor did:web")
+
+
+def _check_did(payload: Apply, did_host: str) -> None:
+    """Refuse the name of another: where the network has a host, an institution's did:web is its own one there."""
+    own = f"did:web:{did_host.replace(':', '%3A')}:did:{payload.id}"
+    if did_host and payload.did.startswith("did:web:") and payload.did != own:
+        raise Rejected(Reason.INVALID_VALUE, f"did: {payload.did} is not {own}")
 
 
 def _check_roles(roles: tuple[Role, ...]) -> None:

@@ -35,6 +35,7 @@ from tests.unit.chain.kit import (
     COEPES,
     CONOCER,
     ITLEON,
+    PARAMETERS,
     SDES,
     SEG,
     UGTO,
@@ -201,6 +202,17 @@ def test_application_at_the_edge_of_each_bound_is_admitted(chain: TestChain) -> 
     chain.do("institution.apply", payload, signer=NEW, by=application_signers())
 
 
+def test_application_in_anothers_did_is_refused() -> None:
+    """Where the network has a host, a did:web there names the institution itself; a did:key names a key."""
+    parameters = msgspec.structs.replace(PARAMETERS, did_host="pila.example:8443")
+    chain = TestChain(genesis(parameters=parameters))
+    for foreign in (f"did:web:pila.example%3A8443:did:{UGTO}", "did:web:nueva.example"):
+        refused = chain.refusal("institution.apply", application(did=foreign), signer=NEW, by=application_signers())
+        own = f"did:web:pila.example%3A8443:did:{NEW}"
+        assert refused == (Reason.INVALID_VALUE, f"did: {foreign} is not {own}")
+    chain.do("institution.apply", application(did=own), signer=NEW, by=application_signers())
+
+
 @pytest.mark.parametrize("missing,purpose", [(0, "transaction"), (2, "recovery")])
 def test_application_without_a_needed_key_is_refused(chain: TestChain, missing: int, purpose: str) -> None:
     """Nobody may come onto the chain who could not sign or not recover."""
@@ -328,6 +340,19 @@ def test_repeated_report_is_refused(chain: TestChain) -> None:
         f"report {REPORT.hex()} was recorded before",
     )
     chain.do("institution.review", Review(NEW, Decision.UNFAVOURABLE, sha256(b"second")), signer=COEPES)
+
+
+def test_no_agency_fills_anothers_history_with_reviews(chain: TestChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full history cannot be renewed, so each agency has a share of it."""
+    monkeypatch.setattr(module, "REVIEWS_PER_AGENCY_MAX", 2)
+    for number in range(2):
+        review = Review(UGTO, Decision.FAVOURABLE, sha256(b"%d" % number))
+        chain.do("institution.review", review, signer=COEPES)
+    assert chain.refusal("institution.review", Review(UGTO, Decision.FAVOURABLE, REPORT), signer=COEPES) == (
+        Reason.LIMIT_EXCEEDED,
+        "coepes.example has reviewed ugto.example 2 times, at most 2",
+    )
+    chain.do("institution.review", Review(ITLEON, Decision.FAVOURABLE, REPORT), signer=COEPES)
 
 
 def test_review_of_itself_of_nobody_and_of_the_withdrawn_is_refused(chain: TestChain) -> None:
