@@ -11,6 +11,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
+from traceback import extract_tb
 from typing import Final, TypeVar
 
 from node.documents.answer import Answer
@@ -28,6 +29,10 @@ class Overloaded(Exception):
     """There is no room or no time for this piece of work; the sentence says which."""
 
 
+class WorkFailed(Exception):
+    """Our own fault while working; says what and where, and nothing of what was worked on."""
+
+
 class Worker:
     """One process beside this one, and the line before it."""
 
@@ -41,7 +46,7 @@ class Worker:
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """Call a function of a module there and return what it returns.
 
-        Raises: Rejected as the function does; Overloaded when too many wait, or it takes too long.
+        Raises: Rejected as the function does; Overloaded when too many wait, or it takes too long; WorkFailed.
         """
         if self._pending >= self._pending_max:
             raise Overloaded(f"{self._pending} pieces of work are waiting already")
@@ -93,8 +98,7 @@ class Worker:
             raise
         is_good, value = pickle.loads(reply)  # noqa: S301 – written by our own process
         if not is_good:
-            assert isinstance(value, Exception)
-            raise value
+            raise value if isinstance(value, Rejected) else WorkFailed(str(value))
         result: T = value
         return result
 
@@ -127,6 +131,10 @@ def main() -> None:
             reply = pickle.dumps((False, rejection))
         except (MemoryError, RecursionError) as error:
             reply = pickle.dumps((False, Rejected(Reason.TOO_LARGE, f"{type(error).__name__} while working on it")))
+        except Exception as error:  # noqa: BLE001 – our own fault, for the log of the parent
+            # Without its message, which could quote what was uploaded.
+            place = ", ".join(f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__)[-3:])
+            reply = pickle.dumps((False, f"{type(error).__name__} at {place}"))
         target.write(len(reply).to_bytes(_LENGTH_BYTES, "big") + reply)
         target.flush()
 

@@ -7,12 +7,13 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 import pytest
 
 from node.crypto.hashing import sha256
 from node.errors import Reason, Rejected
-from node.workers import Overloaded, Worker, verify_bundle
+from node.workers import Overloaded, Worker, WorkFailed, verify_bundle
 
 
 def working(use: Callable[[Worker], Awaitable[None]], **options: int) -> None:
@@ -53,6 +54,19 @@ def test_refusal_comes_back_as_it_was() -> None:
         assert (refused.value.reason, refused.value.detail) == (here.value.reason, here.value.detail)
 
     working(use)
+
+
+def test_our_own_fault_says_nothing_of_what_was_worked_on(capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither its message nor a traceback, for either could quote an upload; the process goes on."""
+
+    async def use(worker: Worker) -> None:
+        process = await worker.run(os.getpid)
+        with pytest.raises(WorkFailed, match=r"^ValueError at \S*uuid\.py:[0-9]+$"):
+            await worker.run(UUID, "María Núñez")
+        assert await worker.run(os.getpid) == process
+
+    working(use)
+    assert "María" not in "".join(capfd.readouterr())
 
 
 def test_bundle_is_verified_there() -> None:
