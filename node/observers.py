@@ -3,7 +3,7 @@
 Called from inside those rooms, in the event loop: nothing here waits or calls back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Final
 
 from node.chain.answers import Committed
@@ -20,7 +20,29 @@ from node.metrics import Metrics
 from node.p2p.observer import PeerIdentity
 from node.primitives import InstitutionId
 
+QUIET_SECONDS: Final = 1.0
+_CAUSES_MAX: Final = 1_024
 _CHANNEL_NAMES: Final = {int(channel): channel.name.lower() for channel in Channel}
+
+
+class Calm:
+    """Keeps what a peer can cause at will from filling the log: one line a second for each cause."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Hashable, tuple[float, int]] = {}
+        """Cause → when its last line was written, and how many were left out since."""
+
+    def left_out(self, cause: Hashable) -> int | None:
+        """Return how many lines were left out since the last one; None where this one is left out too."""
+        now = monotonic_seconds()
+        written, count = self._seen.get(cause, (-QUIET_SECONDS, 0))
+        if now - written < QUIET_SECONDS:
+            self._seen[cause] = (written, count + 1)
+            return None
+        if cause not in self._seen and len(self._seen) >= _CAUSES_MAX:
+            self._seen.clear()
+        self._seen[cause] = (now, 0)
+        return count
 
 
 class ConsensusObserver:
@@ -31,6 +53,7 @@ class ConsensusObserver:
         self._metrics = metrics
         self._is_verbose = is_verbose
         self._log = get_logger("consensus")
+        self._calm = Calm()
         self._accepted_seconds: float | None = None
         """When the proposal being decided was accepted."""
 
@@ -55,7 +78,10 @@ class ConsensusObserver:
 
     def rejected(self, sender: InstitutionId, rejection: Rejected) -> None:
         """Something a peer sent could not be taken."""
-        self._log.info("rejected", peer=sender, reason=rejection.reason.value, detail=rejection.detail)
+        count = self._calm.left_out((sender, rejection.reason))
+        if count is not None:
+            fields = {"left_out": count} if count else {}
+            self._log.info("rejected", peer=sender, reason=rejection.reason.value, detail=rejection.detail, **fields)
 
     def committed(self, _block: Block, _certificate: Certificate) -> None:
         """The head moved, by consensus."""
@@ -100,6 +126,7 @@ class TransportObserver:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._log = get_logger("p2p")
+        self._calm = Calm()
         self._refusals: dict[str, str] = {}
         """The last reason by address: a peer that is down is not worth a line for every attempt."""
 
@@ -114,7 +141,10 @@ class TransportObserver:
     def dropped(self, peer: PeerIdentity, channel: int, size_bytes: int) -> None:
         """A frame found no room in a peer's queue."""
         name = _CHANNEL_NAMES.get(channel, "other")
-        self._log.warning("frame dropped", peer=peer.institution, channel=name, size_bytes=size_bytes)
+        count = self._calm.left_out((peer.institution, name))
+        if count is not None:
+            fields = {"left_out": count} if count else {}
+            self._log.warning("frame dropped", peer=peer.institution, channel=name, size_bytes=size_bytes, **fields)
 
     def connected(self, peer: PeerIdentity, address: str, *, is_dialled: bool) -> None:
         """A connection stands."""

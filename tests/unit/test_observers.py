@@ -140,3 +140,28 @@ def test_peer_that_is_down_is_one_line_until_it_is_back(log: io.StringIO) -> Non
         ("disconnected", {"peer": UGTO, "address": "127.0.0.1:9", "cause": "closed", "detail": "by the other side"}),
         down,
     ]
+
+
+def test_peer_cannot_fill_the_log(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line a second for each peer and reason; the next one says how many were left out."""
+    now = 100.0
+    monkeypatch.setattr("node.observers.monotonic_seconds", lambda: now)
+    observer = ConsensusObserver(Metrics(), is_verbose=False)
+    refused = Rejected(Reason.QUOTA_EXCEEDED, "too many")
+    for _ in range(2_000):
+        observer.rejected(UGTO, refused)
+    observer.rejected(SEG, refused)
+    observer.rejected(UGTO, Rejected(Reason.MALFORMED, "cut"))
+    now += 1.0
+    observer.rejected(UGTO, refused)
+    many = {"reason": "quota_exceeded", "detail": "too many"}
+    assert events(log) == [
+        ("rejected", {"peer": UGTO, **many}),
+        ("rejected", {"peer": SEG, **many}),
+        ("rejected", {"peer": UGTO, "reason": "malformed", "detail": "cut"}),
+        ("rejected", {"peer": UGTO, **many, "left_out": 1_999}),
+    ]
+    transport = TransportObserver(Metrics())
+    for _ in range(100):
+        transport.dropped(PEER, Channel.SYNC, 10)
+    assert len(events(log)) == 5
