@@ -61,7 +61,7 @@ def test_our_own_fault_says_nothing_of_what_was_worked_on(capfd: pytest.CaptureF
 
     async def use(worker: Worker) -> None:
         process = await worker.run(os.getpid)
-        with pytest.raises(WorkFailed, match=r"^ValueError at \S*uuid\.py:[0-9]+$"):
+        with pytest.raises(WorkFailed, match=r"^ValueError at \S+workers\.py:\d+, \S+uuid\.py:\d+$"):
             await worker.run(UUID, "María Núñez")
         assert await worker.run(os.getpid) == process
 
