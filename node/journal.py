@@ -21,6 +21,7 @@ from node.state.kv import KeyValueStore, WriteBatch
 
 _BEGUN: Final = Column.JOURNAL.key(b"\x00begun")
 _SIGNS_FROM: Final = Column.JOURNAL.key(b"\x00signs-from")
+_FORGOTTEN_BELOW: Final = Column.JOURNAL.key(b"\x00forgotten-below")
 _RECORDS: Final = Column.JOURNAL.key(b"\x01")
 """`j` | 01 | height (8) | number of the record (4) → record."""
 
@@ -71,12 +72,16 @@ class Journal:
         self._store.write(batch, sync=True)
 
     def records(self, height: Height) -> tuple[Record, ...]:
-        """Return what was promised at a height, in the order written. Raises: StorageError."""
+        """Return what was promised at a height, in the order written. Raises: StorageError.
+
+        Where the promises were forgotten – the chain has fallen back under its journal – the last record
+        says from which height on the journal knows them all.
+        """
         prefix = _RECORDS + height.to_bytes(8, "big")
         found = [_decode(key, value) for key, value in self._store.iterate(prefix=prefix)]
-        signs_from = self._store.get(_SIGNS_FROM)
-        if signs_from is not None:
-            found.append(SignsFrom(codec.decode(signs_from, int, bytes_max=16)))
+        signs_from, forgotten_below = self._height(_SIGNS_FROM), self._height(_FORGOTTEN_BELOW)
+        if signs_from or height < forgotten_below:
+            found.append(SignsFrom(max(signs_from, forgotten_below)))
         return tuple(found)
 
     def block(self, height: Height, block_hash: Hash) -> Block | None:
@@ -90,14 +95,26 @@ class Journal:
         return record.block
 
     def forget_below(self, height: Height) -> None:
-        """Drop heights that are decided; need not be durable, for they are never read again."""
+        """Drop heights that are decided; need not be durable, for what comes back is only forgotten again."""
         batch = WriteBatch()
         stop = _RECORDS + height.to_bytes(8, "big")
         for key, _ in self._store.iterate(prefix=_RECORDS, stop=stop):
             batch.delete(key)
         self._blocks = {place: key for place, key in self._blocks.items() if place[0] >= height}
         if len(batch):
+            batch.put(_FORGOTTEN_BELOW, codec.encode(height))
             self._store.write(batch, sync=False)
+
+    def _height(self, key: bytes) -> Height:
+        """Return a height that stands by itself; 0 for none. Raises: StorageError."""
+        value = self._store.get(key)
+        if value is None:
+            return 0
+        try:
+            return codec.decode(value, int, bytes_max=16)
+        except Rejected as rejection:
+            name = key.rpartition(b"\x00")[2].decode()
+            raise StorageError(f"{name} in the journal is damaged ({rejection.detail})") from rejection
 
     def _note_block(self, height: Height, key: bytes, record: Record) -> None:
         if isinstance(record, KeptBlock):

@@ -85,6 +85,8 @@ class Node:
                     self.index, len(world.validators), key, self.chain, world, world.plan.attacks, random
                 )
                 signer: UnscrupulousSigner | LocalSigner = UnscrupulousSigner(key, self.chain.network)
+            elif world.journal_alone:
+                signer = UnscrupulousSigner(key, self.chain.network)
             else:
                 signer = LocalSigner(key, self.chain.network, self.signer_disk)
             member = Member(signer, Journal(self.journal_disk), nonce)
@@ -102,6 +104,8 @@ class Node:
     def stop(self) -> None:
         """Power off: of what was not synced any suffix is lost."""
         self.is_up = False
+        if self.is_judged and hasattr(self, "replica"):
+            self.world.refusals += self.replica.counters.signing_refused
         for disk in (self.journal_disk, self.signer_disk, self.archive):
             crash_disk(disk, self.world.random)
 
@@ -168,9 +172,13 @@ class World:
         rotation: RotationOf = Rotation,
         forks_only: bool = False,
         crash_at: tuple[int, int] | None = None,
+        journal_alone: bool = False,
         twins: Sequence[str] = (),
     ) -> None:
-        """`crash_at` (machine, n): its n-th chance to crash is taken; `twins`: validators that run twice."""
+        """`crash_at` (machine, n): its n-th chance to crash is taken; `twins`: validators that run twice.
+
+        `journal_alone`: no signer keeps a record, so nothing but the journal stands against a double vote.
+        """
         self.plan = plan
         self.rotation = rotation
         self.random = Random(f"world/{plan.seed}")
@@ -178,6 +186,8 @@ class World:
         self.steps = 0
         self.crashes = 0
         self.crash_at = crash_at
+        self.journal_alone = journal_alone
+        self.refusals = 0
         self.rejections: dict[str, int] = {}
         self._heap: list[tuple[int, int, Node | None, Callable[[], None]]] = []
         self._count = 0

@@ -47,7 +47,7 @@ def test_decided_heights_are_forgotten() -> None:
     journal.append(1, RECORDS)
     journal.append(2, RECORDS[:1])
     journal.forget_below(2)
-    assert (journal.records(1), journal.records(2)) == ((), RECORDS[:1])
+    assert (journal.records(1), journal.records(2)) == ((SignsFrom(2),), RECORDS[:1])
     assert journal.block(1, BLOCK.hash()) is None
     journal.append(2, RECORDS[2:3])
     assert Journal(store).records(2) == (RECORDS[0], RECORDS[2])
@@ -61,6 +61,32 @@ def test_later_life_overwrites_nothing_of_the_height_it_works_on() -> None:
     journal.forget_below(1)
     journal.append(1, RECORDS[3:5])
     assert Journal(store).records(1) == (RECORDS[5], RECORDS[2], RECORDS[3], RECORDS[4])
+
+
+def test_below_the_heights_that_were_forgotten_nothing_may_be_signed() -> None:
+    """A chain that falls back under its journal: what was promised below is gone, so the journal says from where."""
+    store = MemoryStore()
+    journal = Journal(store)
+    journal.append(1, RECORDS)
+    journal.forget_below(2)
+    journal.append(2, RECORDS[2:3])
+    journal.forget_below(3)
+    for again in (journal, Journal(store.copy())):
+        assert again.records(1) == (SignsFrom(3),)
+        assert again.records(3) == ()
+    journal.append(3, (SignsFrom(7),))
+    assert Journal(store).records(2) == (SignsFrom(7),)
+
+
+def test_damaged_height_is_a_fault_of_the_disk() -> None:
+    """Not of whoever reads it."""
+    store = MemoryStore()
+    Journal(store).append(1, (SignsFrom(7),))
+    batch = WriteBatch()
+    batch.put(b"j\x00signs-from", b"\xc1")
+    store.write(batch, sync=True)
+    with pytest.raises(StorageError, match="signs-from in the journal is damaged"):
+        Journal(store).records(1)
 
 
 def test_new_journal_covers_nothing_until_it_is_begun() -> None:

@@ -105,7 +105,7 @@ def test_own_votes_count() -> None:
     diary.receive(desk.proposal(desk.block()), *(desk.prepare(i, 0, block_hash) for i in desk.others[:2]))
     diary.lines.clear()
     diary.receive(*(desk.commit(i, 0, block_hash) for i in desk.others[:2]))
-    assert diary.lines == ["committed", "journal 4 later"]
+    assert diary.lines == ["committed", "journal 5 later"]
     assert desk.chain.head.height == 1
     assert diary.replica.view().height == 2
     assert diary.replica.counters.blocks_committed == 1

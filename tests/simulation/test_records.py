@@ -1,0 +1,40 @@
+"""Two records keep a validator from a double vote, the journal and the signer's: here each has to do it alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.simulation.plan import draw, quiet
+from tests.simulation.world import World
+
+
+@pytest.mark.parametrize("seed", range(1_000, 1_020))
+def test_journal_alone_prevents_a_double_vote(seed: int) -> None:
+    """Power fails often, and the signer would sign anything."""
+    world = World(replace(draw(seed), crash_per_mille=40, real_signatures=False, real_ledger=False), journal_alone=True)
+    assert world.run()
+
+
+@pytest.mark.parametrize("seed", range(1_000, 1_010))
+def test_signer_is_never_asked_to_contradict_itself(seed: int) -> None:
+    """With a whole journal its refusals are for faults that this program does not have."""
+    world = World(replace(draw(seed), crash_per_mille=40, real_ledger=False))
+    world.run()
+    assert world.refusals + sum(n.replica.counters.signing_refused for n in world.honest()) == 0
+
+
+@pytest.mark.parametrize("lost_ms", range(2_000, 6_000, 200))
+def test_chain_lost_under_a_journal_that_stays(lost_ms: int) -> None:
+    """It is fetched again, and the promises at the height that it comes to still bind."""
+    plan = replace(
+        quiet(4, seed=lost_ms, scripted_ms=9_000), delay_ms=(20, 400), loss_percent=20, transaction_every_ms=100
+    )
+    world = World(plan, journal_alone=True)
+    node = world.nodes[2]
+
+    def lose_chain() -> None:
+        world.crash(node)
+        node.archive = world.backend.disk()
+
+    world.schedule(lost_ms, None, lose_chain)
+    assert world.run()
