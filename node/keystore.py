@@ -172,7 +172,11 @@ class Keystore:
         return cls(file.kind, file.institution, secrets)
 
     def save(self, path: Path, *, passphrase: bytes | None = None, salt: bytes = b"", nonce: bytes = b"") -> None:
-        """Write the file, readable by its owner only; whole or not at all.
+        """Write the file, readable by its owner only; whole or not at all. Sealed as `to_text` says."""
+        write_private(path, self.to_text(passphrase=passphrase, salt=salt, nonce=nonce))
+
+    def to_text(self, *, passphrase: bytes | None = None, salt: bytes = b"", nonce: bytes = b"") -> str:
+        """Return the file's text.
 
         Sealed when a passphrase is given: then `salt` (16 bytes) and `nonce` (24 bytes) are random.
         """
@@ -189,7 +193,7 @@ class Keystore:
             opened if passphrase is None else None,
             box,
         )
-        write_private(path, json.dumps(msgspec.to_builtins(file), indent=2) + "\n")
+        return json.dumps(msgspec.to_builtins(file), indent=2) + "\n"
 
     def public_parts(self) -> tuple[PublicPart, ...]:
         """Return what anybody may know, in the order of the keys."""

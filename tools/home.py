@@ -13,7 +13,8 @@ from node.config import (
     render_config,
 )
 from node.errors import ConfigError
-from node.keystore import Keystore
+from node.keystore import write_private
+from node.primitives import InstitutionId
 
 
 def check_empty(folder: Path) -> None:
@@ -25,8 +26,9 @@ def check_empty(folder: Path) -> None:
 def write_home(
     home: Path,
     *,
+    institution: InstitutionId,
     genesis_text: str,
-    node: Keystore,
+    node_keystore: str,
     rpc_listen: str,
     p2p_listen: str,
     metrics_listen: str,
@@ -35,11 +37,12 @@ def write_home(
 ) -> None:
     """Write a home whose node dials `peers` (addresses by institution).
 
-    `are_keys_unused`: they have signed nothing yet, nowhere; else a validator listens before it signs.
+    `node_keystore` is the text of keys/node.json, sealed or not. `are_keys_unused`: they have signed nothing
+    yet, nowhere; else a validator listens before it signs.
     Raises: ConfigError naming the option that cannot be; then nothing was written.
     """
     text = render_config(
-        institution=node.institution,
+        institution=institution,
         rpc_listen=rpc_listen,
         p2p_listen=p2p_listen,
         metrics_listen=metrics_listen,
@@ -49,6 +52,6 @@ def write_home(
     (home / DATA_FOLDER).mkdir(parents=True)
     (home / CONFIG_FILE).write_text(text, encoding="utf-8")
     (home / GENESIS_FILE).write_text(genesis_text, encoding="utf-8")
-    node.save(home / NODE_KEYSTORE_FILE)
+    write_private(home / NODE_KEYSTORE_FILE, node_keystore)
     if are_keys_unused:
         (home / FRESH_KEY_FILE).touch()

@@ -159,8 +159,9 @@ def write_testnet(output: Path, *, validators: int, base_port: int, institutions
         assert keystore is not None
         write_home(
             node.home,
+            institution=node.institution,
             genesis_text=text,
-            node=keystore,
+            node_keystore=keystore.to_text(),
             rpc_listen=f"{HOST}:{node.ports.rpc}",
             p2p_listen=f"{HOST}:{node.ports.p2p}",
             metrics_listen=f"{HOST}:{node.ports.metrics}",

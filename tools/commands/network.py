@@ -8,11 +8,21 @@ from node.chain import genesis as genesis_document
 from node.chain.genesis_document import NETWORK_FORMAT, GenesisDocument
 from node.chain.genesis_json import file_format
 from node.chain.records.institution import Purpose
-from node.config import load_config
+from node.config import NODE_KEYSTORE_FILE, load_config
 from node.errors import ConfigError
-from node.keystore import KeystoreKind
+from node.keystore import KeystoreKind, public_keys, read_keystore_file
 from tools.commands.keys import make_keystore
-from tools.console import EXIT_NO, command, open_keystore, read_bytes, read_text, rpc_option, say, table
+from tools.console import (
+    EXIT_NO,
+    command,
+    passphrase_option,
+    read_bytes,
+    read_passphrase,
+    read_text,
+    rpc_option,
+    say,
+    table,
+)
 from tools.home import check_empty, write_home
 from tools.node_client import NodeClient
 
@@ -108,24 +118,39 @@ def init(
         if not address:
             raise ConfigError(f"--peer {peer!r}: expected INSTITUTION=HOST:PORT")
         addresses[name] = address
-    node = make_keystore(KeystoreKind.NODE, institution) if node_keystore is None else open_keystore(node_keystore)
+    if node_keystore is None:
+        node_text = make_keystore(KeystoreKind.NODE, institution).to_text()
+    else:
+        # As it is: a sealed keystore stays sealed, and `pila start` asks for its passphrase.
+        node_text = read_text(node_keystore)
+        _check_node_keystore(node_keystore, institution)
     write_home(
         home,
+        institution=institution,
         genesis_text=read_text(genesis_file),
-        node=node,
+        node_keystore=node_text,
         rpc_listen=listen_rpc,
         p2p_listen=listen_p2p,
         metrics_listen=listen_metrics,
         peers=addresses,
         are_keys_unused=node_keystore is None or unused_keys,
     )
-    node_key = node.ed25519(Purpose.NODE).public_key
+    _, node_key = public_keys(read_keystore_file(home / NODE_KEYSTORE_FILE), Purpose.NODE)[0]
     result = {
         "home": str(home),
         "genesis_hash": genesis_document.genesis_hash(document).hex(),
         "node_public_key": node_key.hex(),
     }
     say(result, f"{home} is ready: pila start --home {home}\nNode key for the others: {node_key.hex()}")
+
+
+def _check_node_keystore(path: Path, institution: str) -> None:
+    """Refuse a keystore that is no node's, or another institution's. Raises: ConfigError."""
+    found = read_keystore_file(path)
+    if found.kind is not KeystoreKind.NODE or found.institution != institution:
+        raise ConfigError(
+            f"{path}: {found.kind} keystore of {found.institution}; needed is {institution}'s node keystore"
+        )
 
 
 def read_genesis(path: Path) -> GenesisDocument:
@@ -138,11 +163,14 @@ def read_genesis(path: Path) -> GenesisDocument:
 
 @command(_root, "start")
 @home_option
-def start(home: Path) -> None:
+@passphrase_option
+def start(home: Path, passphrase_file: Path | None) -> None:
     """Run a node until SIGINT or SIGTERM."""
     from node.app import run
 
-    run(home)
+    path = home / NODE_KEYSTORE_FILE
+    sealed = path.exists() and read_keystore_file(path).kdf is not None
+    run(home, read_passphrase(path, passphrase_file) if sealed else None)
 
 
 @command(genesis, "check")
@@ -156,7 +184,7 @@ def genesis_check(file: Path) -> None:
             count = len(described.institutions)
             say(
                 {"file": str(file), "kind": "network description", "institutions": count},
-                f"{file}: a network description with {count} institutions; testnet and init make a genesis of it.",
+                f"{file}: a network description with {count} institutions and no keys; testnet makes a genesis of it.",
             )
             return
         document = genesis_document.parse_genesis(data)
