@@ -133,8 +133,8 @@ MEMPOOL_RESERVED_SHARE_PERCENT: Final = 10
 TRANSACTION_CACHE_MAX: Final = 32_768
 """Transactions whose signatures are remembered as good."""
 TRANSACTION_CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
-PENDING_RECHECKS_MAX: Final = 1_000
-"""Waiting transactions that are tried on a new head in one go: a tenth of a second."""
+PENDING_RECHECK_COST_MAX: Final = BLOCK_COST_MAX // 2
+"""Cost units of waiting transactions that are tried on a new head in one go: a tenth of a second."""
 VALIDATOR_SETS_KEPT_MAX: Final = 16
 EXECUTIONS_KEPT_MAX: Final = 4
 """Executed blocks of the next height that wait for their decision."""
@@ -199,6 +199,8 @@ GOSSIP_INVALID_FAULT: Final = 20
 """Points for a transaction that no honest node holds; one that the state refuses has a single point."""
 GOSSIP_IDS_MAX: Final = 1_000
 """Ids in one announcement or request."""
+GOSSIP_IDS_PER_SECOND_MAX: Final = MEMPOOL_TRANSACTIONS_MAX
+"""Ids of one peer's announcements that are looked up; about 5 µs each."""
 GOSSIP_ANNOUNCE_MS: Final = 2_000
 """What has been pending for so long is announced by id."""
 GOSSIP_REQUEST_MS: Final = 2_000

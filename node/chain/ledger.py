@@ -6,7 +6,6 @@ Source: PROTOCOL §3, §4; ARCHITECTURE, "Four straight walks".
 """
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Self, TypeVar
 
 from node.chain.admission import check_admission
@@ -30,7 +29,7 @@ from node.chain.validator_set import ValidatorSet
 from node.chain.verification import TransactionCache
 from node.crypto import merkle
 from node.errors import ConfigError, Reason, Rejected, StorageError
-from node.limits import EXECUTIONS_KEPT_MAX, PENDING_RECHECKS_MAX, VALIDATOR_SETS_KEPT_MAX
+from node.limits import EXECUTIONS_KEPT_MAX, PENDING_RECHECK_COST_MAX, VALIDATOR_SETS_KEPT_MAX
 from node.primitives import CatalogueId, Epoch, Hash, Height, InstitutionId, TimestampMs
 from node.state import keys
 from node.state.kv import KeyValueStore, WriteBatch
@@ -182,12 +181,16 @@ class Ledger:
         """Tell whether something waits that the next block could include.
 
         What a committed block made impossible leaves the mempool here, so that no node waits for a
-        proposal that nobody can make. At most PENDING_RECHECKS_MAX are looked at in one call.
+        proposal that nobody can make. At most PENDING_RECHECK_COST_MAX is spent in one call, and one transaction.
         """
         if self._includable in self.mempool:
             return True
         frame = self._next_frame(self._head.timestamp_ms + 1)
-        for parsed in islice(self.mempool.transactions(), PENDING_RECHECKS_MAX):
+        spent = 0
+        for parsed in self.mempool.transactions():
+            if spent >= PENDING_RECHECK_COST_MAX:
+                break
+            spent += parsed.cost
             try:
                 check_admission(self.state, frame, parsed, self._cache)
             except Rejected:

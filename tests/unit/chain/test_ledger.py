@@ -7,6 +7,7 @@ import pytest
 
 from node import codec
 from node.chain import block_check
+from node.chain import ledger as ledger_module
 from node.chain.answers import Committed, CredentialPath, LocatedCredential, Submission
 from node.chain.block import Block, evidence_root
 from node.chain.certificate import Certificate, Phase
@@ -313,6 +314,21 @@ def test_submission_is_idempotent_waiting_and_committed(chain: TestChain) -> Non
     for ledger in (chain.ledger, TestChain(chain.document, chain.store).ledger):
         assert ledger.submit(data) == Submission(tx_id, is_new=False)
         assert not ledger.has_pending()
+
+
+def test_what_became_impossible_is_cleared_out_a_little_at_a_time(
+    chain: TestChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By cost, not by number: a thousand large stacks that all fail would hold the node up for seconds."""
+    twin = TestChain(chain.document, copy_of(chain))
+    for reason in ("a", "b", "c"):
+        chain.submit("institution.suspend", Suspend(CONOCER, reason), signer=SEG)
+    twin.submit("institution.suspend", Suspend(CONOCER, "other"), signer=SDES)
+    committed = twin.commit()
+    chain.ledger.commit_block(committed.block, committed.certificate)
+    monkeypatch.setattr(ledger_module, "PENDING_RECHECK_COST_MAX", 1)
+    left = [(chain.ledger.has_pending(), len(chain.ledger.mempool)) for _ in range(3)]
+    assert left == [(True, 2), (True, 1), (False, 0)]
 
 
 def test_replayed_transaction_is_refused_in_a_block_also_after_a_restart(chain: TestChain) -> None:
