@@ -26,6 +26,7 @@ from node.limits import (
     GOSSIP_FAULTS_FORGIVEN_PER_SECOND,
     GOSSIP_FAULTS_MAX,
     GOSSIP_IDS_MAX,
+    GOSSIP_IDS_PER_SECOND_MAX,
     GOSSIP_INBOX_BYTES_MAX,
     GOSSIP_INBOX_TRANSACTIONS_MAX,
     GOSSIP_INVALID_FAULT,
@@ -125,8 +126,9 @@ class _Peer:
     """Points for invalid transactions, less what was forgiven since."""
     faults_ms: int = 0
     answered_bytes: int = 0
-    """In the second `answered_second`."""
-    answered_second: int = -1
+    """In the second `second`, as `heard_ids`."""
+    heard_ids: int = 0
+    second: int = -1
 
 
 @dataclass(slots=True)
@@ -304,8 +306,11 @@ class Gossip:
         return True
 
     def _ask(self, sender: InstitutionId, peer: _Peer, ids: Sequence[Hash]) -> None:
-        """Ask for what we lack and have not just asked for."""
+        """Ask for what we lack and have not just asked for; who announces without end is heard in part."""
         now_ms = self._node.now_ms()
+        self._begin_second(peer)
+        ids = ids[: max(0, GOSSIP_IDS_PER_SECOND_MAX - peer.heard_ids)]
+        peer.heard_ids += len(ids)
         wanted = []
         for tx_id in ids:
             if self._node.is_known(tx_id):
@@ -325,9 +330,7 @@ class Gossip:
 
     def _answer(self, sender: InstitutionId, peer: _Peer, ids: Sequence[Hash]) -> None:
         """Send what is still pending, as much as one frame should hold; the rest is announced again."""
-        second = self._node.now_ms() // 1_000
-        if second != peer.answered_second:
-            peer.answered_second, peer.answered_bytes = second, 0
+        self._begin_second(peer)
         found: list[tuple[Hash, bytes]] = []
         size = 0
         for tx_id in ids:
@@ -342,6 +345,11 @@ class Gossip:
             peer.answered_bytes += len(data)
         if found:
             self._send_all({sender: peer}, found)
+
+    def _begin_second(self, peer: _Peer) -> None:
+        second = self._node.now_ms() // 1_000
+        if second != peer.second:
+            peer.second, peer.answered_bytes, peer.heard_ids = second, 0, 0
 
     # --- sending ---
 

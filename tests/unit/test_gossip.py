@@ -1,6 +1,7 @@
 """Transactions between nodes: each peer gets each once, nothing that is pending is lost, floods are cut off."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -294,6 +295,31 @@ def test_invented_ids_do_not_use_up_what_others_may_announce() -> None:
     links.run(10)
     assert sum(len(message.ids) for message in liar.heard if isinstance(message, Want)) == GOSSIP_IDS_MAX
     assert honest.heard == [Want((number(10**9),))]
+
+
+def test_who_announces_without_end_is_heard_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking up an id costs; a second later the peer is heard again, and the others all the time."""
+    monkeypatch.setattr("node.gossip.GOSSIP_IDS_PER_SECOND_MAX", 25)
+    links = Links()
+    gossip = fake(links, {})
+    looked_up: list[Hash] = []
+
+    def look_up(tx_id: Hash) -> bool:
+        looked_up.append(tx_id)
+        return True
+
+    monkeypatch.setattr(gossip, "_node", replace(gossip._node, is_known=look_up))
+    flooder, honest = Actor(links, FLOODER), Actor(links, SDES)
+    links.connect_all()
+    for _ in range(10):
+        flooder.say(Have(tuple(number(value) for value in range(10))))
+    honest.say(Have((number(99),)))
+    links.run(10)
+    assert (len(looked_up), looked_up[-1]) == (26, number(99))
+    links.run(1_000)
+    flooder.say(Have((number(1),)))
+    links.run(10)
+    assert len(looked_up) == 27
 
 
 def test_new_peer_is_offered_a_bounded_number() -> None:
