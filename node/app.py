@@ -144,6 +144,7 @@ class Node:
         self._is_stopping = False
         self._is_waking = False
         self._is_disk_low = False
+        self._was_listening = False
         self._rejected: Counter[Reason] = Counter()
         """What clients sent and could not be taken."""
         self._callbacks = Callbacks(asyncio.get_running_loop(), self.fail)
@@ -330,11 +331,21 @@ class Node:
             self._gossip.tick()
             if turn % SLOW_TICKS == 0:
                 self._view.tick()
+                self._say_whether_it_signs()
                 self._services.statistics.advance(self.ledger.head.height)
             if turn % DISK_TICKS == 0:
                 self._look_at_disk()
             turn += 1
             await asyncio.sleep(TICK_SECONDS)
+
+    def _say_whether_it_signs(self) -> None:
+        """Say when this validator only listens because it cannot know what it has signed, and when that is over."""
+        view = self._replica.view()
+        is_listening = view.is_validator and not view.may_sign
+        if is_listening != self._was_listening:
+            event = "listening until it is safe to sign" if is_listening else "signing"
+            self._log.info(event, height=view.height)
+        self._was_listening = is_listening
 
     def _look_at_disk(self) -> None:
         """Say in time that the disk is getting full; its end is a StorageError."""
