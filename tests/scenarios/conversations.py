@@ -32,6 +32,16 @@ def silent_proposer() -> Table:
     return table
 
 
+def idle_one_is_taken_along() -> Table:
+    """A is down, and D has nothing to include, so no timer of its runs: B and C take it along, or nothing ever ends."""
+    table = Table()
+    table.power_off("A")
+    table.submit(b"t1", "BC")
+    table.fire("BC", TimerKind.VIEW)
+    table.deliver()
+    return table
+
+
 def prepared_block_survives() -> Table:
     """Everybody has prepared, all Commits are lost: the next view decides the same block."""
     table = Table()
@@ -170,6 +180,7 @@ def false_certificate() -> Table:
 CONVERSATIONS: tuple[Callable[[], Table], ...] = (
     normal_case,
     silent_proposer,
+    idle_one_is_taken_along,
     prepared_block_survives,
     decided_by_one_alone,
     restart_repeats,

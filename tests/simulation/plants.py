@@ -9,6 +9,8 @@ from node.chain import validator_set
 from node.consensus import view_change
 from node.consensus.effects import Effect, Persist
 from node.consensus.height import HeightState
+from node.consensus.messages import Commit, Vote
+from node.consensus.votes import ViewChangeBook, VoteBook
 from node.primitives import View
 from node.replica import Replica
 from node.state.kv import WriteBatch
@@ -62,6 +64,40 @@ def _quorum_2f_plus_1() -> AbstractContextManager[object]:
     return mock.patch.object(validator_set, "quorum", lambda n: 2 * validator_set.max_faulty(n) + 1)
 
 
+def _timer_for_exactly_this_view() -> AbstractContextManager[object]:
+    """[T2] without "or any higher view": one liar leads one honest validator away, and the others wait for ever."""
+
+    def exactly(self: ViewChangeBook, view: View) -> int:
+        return len(self.at(view))
+
+    return mock.patch.object(ViewChangeBook, "members_at_least", exactly)
+
+
+def _join_nobody() -> AbstractContextManager[object]:
+    """No [V2]: who has nothing to include never leaves view 0, and those who have are no quorum."""
+
+    def never(self: ViewChangeBook, current: View) -> None:
+        return None
+
+    return mock.patch.object(ViewChangeBook, "view_to_join", never)
+
+
+def _mixed_views_count() -> AbstractContextManager[object]:
+    """No [D1]: Commits of one block are added up over its views."""
+    real = VoteBook.add
+
+    def add(self: VoteBook, vote: Vote) -> None:
+        real(self, vote)
+        if isinstance(vote, Commit):
+            voters = {
+                i for (phase, _, b), tally in self._tallies.items() if (phase, b) == (2, vote.block_hash) for i in tally
+            }
+            if len(voters) >= self._validators.quorum and self.decided is None:
+                self.decided = (vote.view, vote.block_hash)
+
+    return mock.patch.object(VoteBook, "add", add)
+
+
 def _of_six(seed: int) -> Plan:
     return draw(seed, sizes=(6,))
 
@@ -77,11 +113,19 @@ PLANTS = {
 }
 
 
+SCENARIO_PLANTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "timer-for-exactly-this-view": _timer_for_exactly_this_view,
+    "join-nobody": _join_nobody,
+    "mixed-views-count": _mixed_views_count,
+}
+"""Bugs for which a named scenario is the witness: random seeds rarely bring about what they need."""
+
+
 @contextmanager
 def planted(name: str | None) -> Iterator[None]:
     """Break one rule for a while; None breaks nothing."""
     if name is None:
         yield
         return
-    with PLANTS[name].apply():
+    with PLANTS[name].apply() if name in PLANTS else SCENARIO_PLANTS[name]():
         yield

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.scenarios import conversations
 from tests.simulation.plants import PLANTS, planted
 from tests.simulation.run import play, play_plan
 
@@ -20,6 +21,27 @@ def test_planted_bug_is_seen(plant: str, seed: int, seen: str) -> None:
         violation = play(seed, plant=plant).violation
     assert violation is not None and violation.startswith(seen)
     assert play_plan(PLANTS[plant].draw(seed)).violation is None
+
+
+def test_nobody_meets_when_higher_views_do_not_count() -> None:
+    """[T2] The scenario of one faulty validator comes to where C waits and no timer of its runs."""
+    with planted("timer-for-exactly-this-view"), pytest.raises(AssertionError, match="the timer of C does not run"):
+        conversations.one_faulty_freezes_nobody()
+
+
+def test_nothing_ends_when_nobody_joins() -> None:
+    """[V2] Two ask for view 1, the third has no reason of its own to: without joining nothing is decided."""
+    assert conversations.idle_one_is_taken_along().heights() == {"A": 0, "B": 1, "C": 1, "D": 1}
+    with planted("join-nobody"):
+        table = conversations.idle_one_is_taken_along()
+    assert table.heights() == {"A": 0, "B": 0, "C": 0, "D": 0}
+
+
+def test_commits_of_two_views_decide_when_they_are_added_up() -> None:
+    """[D1] The scenario sees D commit by three voters of two views."""
+    with planted("mixed-views-count"), pytest.raises(AssertionError) as seen:
+        conversations.commits_of_mixed_views()
+    assert seen.traceback[-1].name == "commits_of_mixed_views"
 
 
 @pytest.mark.slow
