@@ -9,8 +9,7 @@ from node.chain import validator_set
 from node.consensus import view_change
 from node.consensus.effects import Effect, Persist
 from node.consensus.height import HeightState
-from node.consensus.messages import Commit, Vote
-from node.consensus.votes import ViewChangeBook, VoteBook
+from node.consensus.votes import ViewChangeBook
 from node.primitives import View
 from node.replica import Replica
 from node.state.kv import WriteBatch
@@ -82,22 +81,6 @@ def _join_nobody() -> AbstractContextManager[object]:
     return mock.patch.object(ViewChangeBook, "view_to_join", never)
 
 
-def _mixed_views_count() -> AbstractContextManager[object]:
-    """No [D1]: Commits of one block are added up over its views."""
-    real = VoteBook.add
-
-    def add(self: VoteBook, vote: Vote) -> None:
-        real(self, vote)
-        if isinstance(vote, Commit):
-            voters = {
-                i for (phase, _, b), tally in self._tallies.items() if (phase, b) == (2, vote.block_hash) for i in tally
-            }
-            if len(voters) >= self._validators.quorum and self.decided is None:
-                self.decided = (vote.view, vote.block_hash)
-
-    return mock.patch.object(VoteBook, "add", add)
-
-
 def _of_six(seed: int) -> Plan:
     return draw(seed, sizes=(6,))
 
@@ -116,7 +99,6 @@ PLANTS = {
 SCENARIO_PLANTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "timer-for-exactly-this-view": _timer_for_exactly_this_view,
     "join-nobody": _join_nobody,
-    "mixed-views-count": _mixed_views_count,
 }
 """Bugs for which a named scenario is the witness: random seeds rarely bring about what they need."""
 

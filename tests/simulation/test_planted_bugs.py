@@ -37,13 +37,6 @@ def test_nothing_ends_when_nobody_joins() -> None:
     assert table.heights() == {"A": 0, "B": 0, "C": 0, "D": 0}
 
 
-def test_commits_of_two_views_decide_when_they_are_added_up() -> None:
-    """[D1] The scenario sees D commit by three voters of two views."""
-    with planted("mixed-views-count"), pytest.raises(AssertionError) as seen:
-        conversations.commits_of_mixed_views()
-    assert seen.traceback[-1].name == "commits_of_mixed_views"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("plant,seed", [("skip-prepared-certificate", 51), ("quorum-2f+1", 92)])
 def test_planted_bug_forks_the_chain(plant: str, seed: int) -> None:
