@@ -30,16 +30,18 @@ T = TypeVar("T")
 _STRUCT_BYTES_MAX: Final = 64 * 1024
 """Of one header, certificate or validator set: 100 members come to 12 kB."""
 
-HexHash: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-HexBytes: TypeAlias = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{2})+$")]
+# The length is judged first: matching pairs of digits takes 60 bytes of memory a character.
+HexHash: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+HexStruct: TypeAlias = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{2})+\Z", max_length=2 * _STRUCT_BYTES_MAX)]
+HexRecord: TypeAlias = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{2})+\Z", max_length=2 * STATE_RECORD_BYTES_MAX)]
 
 
 class HandOverJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One change of the validator set."""
 
-    header: HexBytes
-    certificate: HexBytes
-    validators: HexBytes
+    header: HexStruct
+    certificate: HexStruct
+    validators: HexStruct
 
 
 class BatchJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,18 +56,18 @@ class RecordJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A record or its absence."""
 
     key: PlainKey
-    value: HexBytes | None
+    value: HexRecord | None
     proof: dict[str, object]
 
 
 class ChainProofJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The chain part."""
 
-    genesis_header: HexBytes
-    validators: HexBytes
+    genesis_header: HexStruct
+    validators: HexStruct
     hand_overs: Annotated[tuple[HandOverJson, ...], Meta(max_length=HAND_OVERS_PER_PROOF_MAX)]
-    header: HexBytes
-    certificate: HexBytes
+    header: HexStruct
+    certificate: HexStruct
     batch: BatchJson
     records: Annotated[tuple[RecordJson, ...], Meta(max_length=RECORDS_PER_PROOF_MAX)]
 
@@ -129,10 +131,7 @@ def _record_json(record: ProvenRecord) -> dict[str, object]:
 def _record(read: RecordJson) -> ProvenRecord:
     if read.value is None:
         return ProvenRecord(read.key, None, absence_from_json(read.proof))
-    value = bytes.fromhex(read.value)
-    if len(value) > STATE_RECORD_BYTES_MAX:
-        raise Rejected(Reason.TOO_LARGE, f"{read.key}: {len(value)} bytes, at most {STATE_RECORD_BYTES_MAX}")
-    return ProvenRecord(read.key, value, branch_from_json(read.proof))
+    return ProvenRecord(read.key, bytes.fromhex(read.value), branch_from_json(read.proof))
 
 
 def _hex(value: msgspec.Struct) -> str:

@@ -28,7 +28,7 @@ FILE_SUFFIX: Final = ".pila.json"
 _LEAF_BYTES_MAX: Final = 2_048
 
 HexHash: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-HexBytes: TypeAlias = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{2})+\Z")]
+HexLeaf: TypeAlias = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{2})+\Z", max_length=2 * _LEAF_BYTES_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class BundleJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     document: dict[str, object] | None
     claims: Annotated[tuple[dict[str, object], ...], Meta(min_length=1, max_length=CLAIMS_PER_CREDENTIAL_MAX)]
     holder: HolderJson | None
-    leaf: HexBytes
+    leaf: HexLeaf
     chain: dict[str, object]
 
 

@@ -219,3 +219,20 @@ def test_records_of_a_ledger_verify_under_its_root_only() -> None:
             verify_records(changed, root)
         assert caught.value.reason is Reason.BAD_PROOF
     assert from_json(to_json(proof)) == proof
+
+
+@pytest.mark.parametrize(
+    "member,value,detail",
+    [
+        ("header", "00\n", "Expected `str` matching regex '^(?:[0-9a-f]{2})+\\\\Z'"),
+        ("header", "00" * 65_537, "Expected `str` of length <= 131072"),
+    ],
+)
+def test_hex_in_json_is_hex_and_of_bounded_length(member: str, value: str, detail: str) -> None:
+    """A line's end is no digit, and the length is judged before anything else is."""
+    with pytest.raises(Rejected) as refused:
+        from_json(to_json(PROOF) | {member: value})
+    assert (refused.value.reason, refused.value.detail) == (
+        Reason.MALFORMED,
+        f"chain part: {detail} - at `$.{member}`",
+    )
