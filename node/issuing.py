@@ -398,7 +398,8 @@ def report_csv(results: Sequence[RowResult]) -> str:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, readable by its owner only. Raises: StorageError."""
-    draft = path.with_name(f".{path.name}.part")
+    # Two commands at once must not rename each other's half.
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         draft.unlink(missing_ok=True)
         # A file of its own, not one that somebody else has laid there, nor where a link leads.

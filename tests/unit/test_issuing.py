@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -365,7 +366,7 @@ def test_file_is_not_written_where_a_link_leads(tmp_path: Path) -> None:
     """Somebody who may write to the folder cannot have another file overwritten."""
     other = tmp_path / "other"
     other.write_text("precious")
-    (tmp_path / ".report.csv.part").symlink_to(other)
+    (tmp_path / f".report.csv.{os.getpid()}.part").symlink_to(other)
     write_file(tmp_path / "report.csv", b"new")
     assert (other.read_text(), (tmp_path / "report.csv").read_bytes()) == ("precious", b"new")
 

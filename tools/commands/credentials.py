@@ -41,6 +41,7 @@ from tools.node_client import NodeClient
 from tools.signing import gather, send
 
 _root = click.Group()
+SUPERSEDE = "credential.supersede"
 _out = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR", help="Where bundles go."
 )
@@ -165,18 +166,26 @@ def change_status(
     if len(issuers) != 1:
         raise ConfigError(f"the bundles are of several issuers: {', '.join(sorted(issuers))}; one at a time")
     with open_desk(keystore_path, keystore, client) as desk:
-        entries = [StatusEntry(bundle.leaf.status_key, ReasonCode(reason), _place(desk, bundle)) for bundle in bundles]
-        sent: dict[str, Any] = {}
+        # What an earlier run superseded before it ended is not sent again; only its person is still to be released.
+        due = [bundle for bundle in bundles if kind != SUPERSEDE or not _is_superseded(client, bundle)]
+        entries = [StatusEntry(bundle.leaf.status_key, ReasonCode(reason), _place(desk, bundle)) for bundle in due]
+        sent: dict[str, Any] = {"height": client.network()[2]}
         for start in range(0, len(entries), STATUS_ENTRIES_PER_TRANSACTION_MAX):
             group = sorted(
                 entries[start : start + STATUS_ENTRIES_PER_TRANSACTION_MAX], key=lambda entry: entry.status_key
             )
             sent = send(client, kind, StatusChange(issuers.copy().pop(), tuple(group)), keystore, cosign)
-        if kind == "credential.supersede":
+        if kind == SUPERSEDE:
             for bundle in bundles:
                 desk.register.release(bundle.leaf.credential_id())
     action = kind.partition(".")[2]
     say({**sent, "action": action, "credentials": len(files)}, f"{action}: {len(files)} (block {sent['height']}).")
+
+
+def _is_superseded(client: NodeClient, bundle: Bundle) -> bool:
+    """Tell whether the chain has a successor announced for a credential."""
+    answer = client.call("credential_status", issuer=bundle.leaf.issuer, status_key=bundle.leaf.status_key.hex())
+    return bool(answer["status"] == "superseded")
 
 
 def _place(desk: Desk, bundle: Bundle) -> StatusListEntry | None:

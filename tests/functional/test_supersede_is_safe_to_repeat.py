@@ -1,0 +1,25 @@
+"""`pila supersede` is killed with -9 when the chain has the change and the register does not; run again, it ends well."""
+
+from pathlib import Path
+
+from tests.functional import harness
+from tests.functional.harness import pila, start_pila
+from tests.functional.test_issuing_is_safe_to_repeat import INSTITUTION, Trap, proxy_to
+from tools.local_network import LocalNetwork
+
+
+def test_successor_can_be_issued_after_a_crash(network: LocalNetwork, learners: Path, tmp_path: Path) -> None:
+    """The person is released by the second run, which sends nothing again; then each gets exactly one successor."""
+    definition = harness.publish(network, INSTITUTION, "corregir").definition
+    keystore = ("--keystore", network.testnet.keystore(INSTITUTION))
+    issue = ["issue", "--definition", definition, "--learners", learners, "--out", tmp_path / "out", *keystore]
+    rpc = ("--rpc", network.nodes[0].rpc)
+    pila(*issue, *rpc)
+    files = sorted((tmp_path / "out").glob("*.pila.json"))
+    supersede = ["supersede", *files, "--reason", "issued_in_error", *keystore]
+    with proxy_to(network, Trap("tx_wait", 1, passes_on=True)) as proxy:
+        proxy.victim = start_pila(*supersede, "--rpc", proxy.url, log=tmp_path / "first.log")
+        assert proxy.victim.wait(harness.COMMAND_TIMEOUT_S) == -9, (tmp_path / "first.log").read_text("utf-8")
+    assert pila(*supersede, *rpc).json["credentials"] == len(files)
+    assert pila(*issue, *rpc).json["issued"] == len(files)
+    assert pila(*issue, *rpc).json["already_issued"] == len(files)
