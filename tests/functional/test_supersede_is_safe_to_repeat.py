@@ -1,4 +1,4 @@
-"""`pila supersede` is killed with -9 when the chain has the change and the register does not; run again, it ends well."""
+"""`pila supersede` is killed with -9 when the chain has the change but the register does not; run again, it ends."""
 
 from pathlib import Path
 
