@@ -1,4 +1,4 @@
-"""What commands share: `--json`, one sentence and an exit code for each kind of failure, passphrases, `--help`.
+"""What commands share: `--json`, one sentence and an exit code for each kind of failure, passphrases, `--help`."""
 
 import json
 from collections.abc import Callable
