@@ -259,6 +259,20 @@ def wait_level(network: LocalNetwork, *indexes: int) -> int:
     return height
 
 
+def settled_height(network: LocalNetwork, *indexes: int) -> int:
+    """Wait until nodes have one height that has not moved for two seconds, and return it: nothing is on its way."""
+    deadline = time.monotonic() + PATIENCE_S
+    seen, since = -1, time.monotonic()
+    while time.monotonic() < deadline:
+        heights = {network.height(i) for i in indexes}
+        if heights != {seen}:
+            seen, since = max(heights), time.monotonic()
+        elif time.monotonic() - since > 2.0:
+            return seen
+        time.sleep(0.1)
+    raise AssertionError(f"nodes {indexes} go on: {seen}")
+
+
 def assert_committed(client: NodeClient, tx_ids: Iterable[str]) -> None:
     """A node has every one of these transactions in a block."""
     missing = [tx_id for tx_id in tx_ids if client.call("tx_get", tx_id=tx_id)["status"] != "committed"]

@@ -88,10 +88,7 @@ def test_two_nodes_killed_at_once_stop_the_network_until_one_is_back(
         victims.kill(2)
         victims.kill(3)
         pending = victims.client(0).submit(issuer.batch(victims.client(0)))
-        time.sleep(1.0)
-        height = victims.height(0)
-        time.sleep(2.0)
-        assert victims.height(0) == height
+        height = harness.settled_height(victims, 0, 1)
         assert victims.client(0).call("tx_get", tx_id=pending)["status"] == "pending"
         victims.start(3)
         load.wait_acknowledged(5)

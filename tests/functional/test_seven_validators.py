@@ -4,7 +4,6 @@ Seven tolerate two: with two gone the network goes on, with three it stops and s
 of the three back it goes on, and in the end all seven have the same hash at every height.
 """
 
-import time
 from pathlib import Path
 
 import pytest
@@ -38,8 +37,7 @@ def test_seven_validators(tmp_path: Path) -> None:
 
         network.kill(4)
         pending = network.client(0).submit(issuer.batch(network.client(0)))
-        time.sleep(1.0)
-        height = network.height(0)
+        height = harness.settled_height(network, 0, 1, 2, 3)
 
         def says_why() -> bool:
             return bool(network.client(0).call("node_whyStalled")["stalled"])
