@@ -208,6 +208,8 @@ class ReplicaView:
     is_validator: bool
     may_sign: bool
     """False for an observer and while a validator without journal only listens."""
+    signs_from: Height | None
+    """While it listens: from which height on it will sign; None while too few have said where they are."""
     prepares: tuple[InstitutionId, ...]
     """Whose Prepare of this view was seen."""
     commits: tuple[InstitutionId, ...]
@@ -553,6 +555,7 @@ def view_of(core: Core) -> ReplicaView:
         has_proposal=state.accepted_hash is not None,
         is_validator=state.me is not None,
         may_sign=state.may_sign,
+        signs_from=None if state.may_sign else core.signs_from,
         prepares=names(prepares),
         commits=names(commits),
         view_changes=names(askers),

@@ -211,7 +211,15 @@ class RunningNode:
         if not view.is_validator:
             return None
         missing = view.missing if self._busy_since_ms is not None else ()
-        return ConsensusInfo(view.height, view.view, Step(view.step).name.lower(), self._busy_since_ms, missing)
+        return ConsensusInfo(
+            view.height,
+            view.view,
+            Step(view.step).name.lower(),
+            self._busy_since_ms,
+            missing,
+            not view.may_sign,
+            view.signs_from,
+        )
 
     def submit(self, data: bytes) -> Submission:
         """Take a client's transaction. Raises: Rejected."""

@@ -131,6 +131,11 @@ class Core:
         """The height in progress; 0 before the first HeightStarted."""
         return 0 if self._state is None else self._state.context.height
 
+    @property
+    def signs_from(self) -> Height | None:
+        """From which height on a validator that lost its journal signs; None without one or while it asks. [R3]"""
+        return None if self._safe_start is None else self._safe_start.signs_from
+
     def step(self, event: Input) -> tuple[Effect, ...]:
         """Apply one input; the effects must be carried out in the order given.
 

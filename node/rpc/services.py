@@ -50,6 +50,10 @@ class ConsensusInfo:
     """Since when there is something to agree on without a decision; None when there is nothing."""
     missing: tuple[InstitutionId, ...]
     """Validators that have not been heard from lately, in set order."""
+    listens: bool = False
+    """This validator does not know all that it has signed, so for now it signs nothing."""
+    signs_from: Height | None = None
+    """While it listens: the height from which it signs; None while too few others have said where they are."""
 
 
 class NodeView(Protocol):

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from node.journal import Journal
+from tests.simulation.checkers import Violation
 from tests.simulation.plan import draw, quiet
 from tests.simulation.world import World
 
@@ -38,3 +40,27 @@ def test_chain_lost_under_a_journal_that_stays(lost_ms: int) -> None:
 
     world.schedule(lost_ms, None, lose_chain)
     assert world.run()
+
+
+@pytest.mark.parametrize("wiped", [2, 4])
+def test_network_of_listeners_goes_on_after_a_restart_together(wiped: int) -> None:
+    """With no quorum that signs, nothing comes; docs/operators.md says what to do, and here it is done."""
+    world = World(replace(quiet(4, scripted_ms=8_000), transaction_every_ms=300))
+    listeners = world.nodes[:wiped]
+    for node in listeners:
+        world.schedule(5_000, None, world._wiper(node))
+    with pytest.raises(Violation, match="progress: "):
+        world.run()
+    (head,) = {node.height for node in world.nodes}
+    assert [node.replica.view().may_sign for node in world.nodes] == [node not in listeners for node in world.nodes]
+    for node in world.nodes:
+        node.stop()
+    for node in listeners:
+        node.journal_disk.wipe()
+        node.signer_disk.wipe()
+        Journal(node.journal_disk).begin()
+    for node in world.nodes:
+        node.start()
+    until_ms = world.time_ms + 60_000
+    world.run_until(lambda: world.time_ms > until_ms)
+    assert min(node.height for node in world.nodes) > head + 10

@@ -119,10 +119,10 @@ def node_whyStalled(services: Services) -> WhyStalled:
     validators = ledger.validators_at(height)
     connected = {peer.institution for peer in node.peers()} | {node.institution}
     unreachable = [member.institution for member in validators.members if member.institution not in connected]
+    is_head_old = node.now_ms() - ledger.head.timestamp_ms > HEARTBEAT_MS + STALLED_AFTER_MS
+    overdue_since = time_text(ledger.head.timestamp_ms + HEARTBEAT_MS) if is_head_old else None
     if info is None:
-        age_ms = node.now_ms() - ledger.head.timestamp_ms
-        stalled = age_ms > HEARTBEAT_MS + STALLED_AFTER_MS
-        since = time_text(ledger.head.timestamp_ms + HEARTBEAT_MS) if stalled else None
+        stalled, since = is_head_old, overdue_since
         return WhyStalled(
             stalled, since, height, None, None, unreachable, _explain(stalled, unreachable, len(validators))
         )
@@ -130,15 +130,37 @@ def node_whyStalled(services: Services) -> WhyStalled:
         name for name in (member.institution for member in validators.members) if name in {*unreachable, *info.missing}
     ]
     spare = len(validators) - validators.quorum
-    # Without a quorum nothing can be decided, also where nothing waits for a decision yet.
-    stalled = len(missing) > spare or _is_stalled(info, node.now_ms())
-    since = None if info.waiting_since_ms is None else time_text(info.waiting_since_ms)
+    # Without a quorum nothing can be decided, also where nothing waits for a decision yet. A vote that is still on its
+    # way is no such lack.
+    stalled = len(unreachable) > spare or _is_stalled(info, node.now_ms()) or (info.listens and is_head_old)
+    since = overdue_since if info.waiting_since_ms is None else time_text(info.waiting_since_ms)
     explanation = _explain(stalled, missing, len(validators), spare)
+    if info.listens:
+        own = _explain_listening(info, validators.quorum)
+        explanation = {language: f"{own[language]} {text}" for language, text in explanation.items()}
     return WhyStalled(stalled, since, info.height, info.view, info.step, missing, explanation)
 
 
 def _is_stalled(info: ConsensusInfo, now_ms: int) -> bool:
     return info.waiting_since_ms is not None and now_ms - info.waiting_since_ms > STALLED_AFTER_MS
+
+
+def _explain_listening(info: ConsensusInfo, quorum: int) -> Texts:
+    """Say why this validator signs nothing, and what if it is not the only one."""
+    if info.signs_from is None:
+        until = {
+            "es": f"hasta que otros {quorum} validadores le digan en qué altura están",
+            "en": f"until {quorum} other validators have told it where they are",
+        }
+    else:
+        until = {"es": f"hasta la altura {info.signs_from}", "en": f"until height {info.signs_from}"}
+    return {
+        "es": f"Este validador perdió el registro de lo que firmó: solo escucha {until['es']}. Si escuchan tantos que "
+        "los demás no forman cuórum, la red no sigue por sí sola: vea «A network of listeners» en docs/operators.md.",
+        "en": f"This validator has lost the record of what it signed: it only listens {until['en']}. If so many listen "
+        "that the others are no quorum, the network does not go on by itself: see “A network of listeners” in "
+        "docs/operators.md.",
+    }
 
 
 def _explain(stalled: bool, missing: list[str], size: int, spare: int | None = None) -> Texts:

@@ -146,6 +146,36 @@ def test_node_whyStalled_names_who_is_missing(  # noqa: N802 – named as the me
     assert (answer["height"], answer["view"], answer["step"]) == (1, 2, "preparing")
 
 
+def test_node_whyStalled_calls_votes_that_are_still_on_their_way_no_stall() -> None:  # noqa: N802 – as above
+    """A moment after a proposal most votes are missing: that is every block, not a stall."""
+    desk = Desk()
+    desk.node.standing_peers = connected(*VALIDATORS)
+    desk.node.info = ConsensusInfo(1, 0, "preparing", NOW_MS - 100, (SDES, ITLEON, UGTO))
+    assert desk.call("node_whyStalled")["stalled"] is False
+
+
+@pytest.mark.parametrize(
+    "signs_from,age_ms,stalled,sentence",
+    [
+        (16, 80_000, False, "it only listens until height 16."),
+        (16, 80_001, True, "it only listens until height 16."),
+        (None, 80_001, True, "it only listens until 3 other validators have told it where they are."),
+    ],
+)
+def test_node_whyStalled_of_a_validator_that_listens_says_so(  # noqa: N802 – named as the method
+    signs_from: int | None, age_ms: int, stalled: bool, sentence: str
+) -> None:
+    """It takes no part, so it is an old head that tells it of a stall; its own reason stands first."""
+    desk = Desk()
+    desk.node.standing_peers = connected(*VALIDATORS)
+    desk.node.now = GENESIS_TIME_MS + age_ms
+    desk.node.info = ConsensusInfo(1, 0, "waiting", None, (), listens=True, signs_from=signs_from)
+    answer = desk.call("node_whyStalled")
+    assert (answer["stalled"], answer["since"] is not None) == (stalled, stalled)
+    start = f"This validator has lost the record of what it signed: {sentence} If so many listen that"
+    assert answer["explanation"]["en"].startswith(start)
+
+
 def test_node_whyStalled_on_a_node_that_only_follows_goes_by_the_age_of_the_head() -> None:  # noqa: N802 – as above
     """Without a replica nothing is known of views; a head older than the heartbeat allows is a stall."""
     desk = Desk()
