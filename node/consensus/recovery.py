@@ -39,8 +39,11 @@ def restore(state: HeightState, records: tuple[Record, ...]) -> Iterator[Effect]
         _take_up(state, record)
     if not state.may_sign:
         return
+    # A long stall leaves thousands of ViewChanges and proposals behind, of which others heed the latest.
+    latest = {type(record): record for record in records}
     for record in records:
-        yield from _repeat(state, record)
+        if isinstance(record, Prepare | Commit) or record is latest[type(record)]:
+            yield from _repeat(state, record)
     if state.view > 0 and state.accepted_hash is not None:
         # An accepted NewView proves Q ViewChanges; their senders may never repeat them to us.
         yield from start_timer(state)  # [T2]

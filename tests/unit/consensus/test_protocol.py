@@ -46,6 +46,7 @@ from node.consensus.messages import (
     Prepared,
     PromisedProposal,
     Proposal,
+    Record,
     Signed,
     SignsFrom,
     Status,
@@ -907,6 +908,15 @@ def test_r1_restart_repeats_what_was_promised() -> None:
             assert broadcasts(again.opening) == said
     assert [type(message) for message in said] == [Prepare, Commit, ViewChange]
     assert (again.state.view, again.state.step, again.state.prepared) == (1, Step.VIEW_CHANGING, desk.state.prepared)
+
+
+def test_r1_of_a_long_stall_only_what_can_still_matter_is_repeated() -> None:
+    """[R1] A day without a quorum leaves thousands of ViewChanges: others would refuse the flood."""
+    views = range(1, 3_000)
+    kept: list[Record] = [unsigned(Desk().view_change(Desk().me, view)) for view in views]
+    again = Desk(records=tuple(kept))
+    assert broadcasts(again.opening) == kept[-1:]
+    assert (again.state.view, again.state.own_view_change) == (2_999, again.view_change(again.me, 2_999))
 
 
 def test_r1_restarted_proposer_repeats_its_proposal() -> None:
