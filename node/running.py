@@ -173,6 +173,13 @@ class RunningNode:
         return self._sync.is_syncing
 
     @property
+    def contradiction(self) -> str | None:
+        """What this node finds wrong with a block that a quorum has decided; None where it agrees."""
+        assert self._sync is not None
+        found = self._sync.contradiction
+        return None if found is None else f"{found.reason}: {found.detail}"
+
+    @property
     def is_ready(self) -> bool:
         """In sync with who has said where it is; a validator also signs and has a quorum of such, itself included."""
         assert self._replica is not None

@@ -80,6 +80,11 @@ class NodeView(Protocol):
         ...
 
     @property
+    def contradiction(self) -> str | None:
+        """What this node finds wrong with a block that a quorum has decided; None where it agrees."""
+        ...
+
+    @property
     def is_ready(self) -> bool:
         """In sync and, for a validator, taking part."""
         ...

@@ -1,6 +1,7 @@
 """`node_…`: how this node is."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from node.chain.block import PROTOCOL_VERSION
 from node.limits import HEARTBEAT_MS, VIEW_TIMEOUT_START_MAX_MS
@@ -113,6 +114,20 @@ def node_whyStalled(services: Services) -> WhyStalled:
 
     As this node sees it: who cannot reach this node counts as missing.
     """
+    found = _as_consensus_sees_it(services)
+    contradiction = services.node.contradiction
+    if contradiction is None:
+        return found
+    own = {
+        "es": f"Un cuórum decidió un bloque que este nodo no puede ejecutar ({contradiction}): el programa es de "
+        "otra versión o sus datos están dañados; vea «Corrupt database» en docs/operators.md.",
+        "en": f"A quorum has decided a block that this node cannot execute ({contradiction}): its program is of another "
+        "version or its data are damaged; see “Corrupt database” in docs/operators.md.",
+    }
+    return replace(found, stalled=True, explanation=own)
+
+
+def _as_consensus_sees_it(services: Services) -> WhyStalled:
     ledger, node = services.ledger, services.node
     info = node.consensus()
     height = ledger.head.height + 1

@@ -65,6 +65,7 @@ class NodeTwin:
     node_key: bytes = NODE_KEY
     version: str = "0.1.0"
     syncing: bool = False
+    contradiction: str | None = None
     is_ready: bool = True
     standing_peers: list[PeerInfo] = field(default_factory=list)
     info: ConsensusInfo | None = None

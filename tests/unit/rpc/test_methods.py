@@ -146,6 +146,17 @@ def test_node_whyStalled_names_who_is_missing(  # noqa: N802 – named as the me
     assert (answer["height"], answer["view"], answer["step"]) == (1, 2, "preparing")
 
 
+def test_node_whyStalled_says_that_a_decided_block_cannot_be_executed() -> None:  # noqa: N802 – as above
+    """An old program or damaged state: that this node stands still is then no matter of who is missing."""
+    desk = Desk()
+    desk.node.standing_peers = connected(*VALIDATORS)
+    desk.node.contradiction = "bad_block: state root differs"
+    answer = desk.call("node_whyStalled")
+    start = "A quorum has decided a block that this node cannot execute (bad_block: state root differs): "
+    assert answer["stalled"]
+    assert answer["explanation"]["en"].startswith(start)
+
+
 def test_node_whyStalled_calls_votes_that_are_still_on_their_way_no_stall() -> None:  # noqa: N802 – as above
     """A moment after a proposal most votes are missing: that is every block, not a stall."""
     desk = Desk()
