@@ -314,7 +314,7 @@ def test_a_damaged_database_is_not_started_on(quartet: LocalNetwork, stopped: Pa
         sentence = ended.err.splitlines()[-1]
         assert not sentence.startswith("{"), sentence
         assert str(stopped / store) in sentence
-        assert "restore" in sentence or "remove" in sentence, sentence
+        assert "restore" in sentence or "move" in sentence, sentence
     finally:
         shutil.rmtree(stopped)
         kept.rename(stopped)

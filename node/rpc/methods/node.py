@@ -121,8 +121,8 @@ def node_whyStalled(services: Services) -> WhyStalled:
     own = {
         "es": f"Un cuórum decidió un bloque que este nodo no puede ejecutar ({contradiction}): el programa es de "
         "otra versión o sus datos están dañados; vea «Corrupt database» en docs/operators.md.",
-        "en": f"A quorum has decided a block that this node cannot execute ({contradiction}): its program is of another "
-        "version or its data are damaged; see “Corrupt database” in docs/operators.md.",
+        "en": f"A quorum has decided a block that this node cannot execute ({contradiction}): its program is of "
+        "another version or its data are damaged; see “Corrupt database” in docs/operators.md.",
     }
     return replace(found, stalled=True, explanation=own)
 
