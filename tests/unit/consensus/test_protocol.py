@@ -1090,6 +1090,36 @@ def test_b4_a_peer_gets_four_proposals_judged_a_tick() -> None:
     assert [type(m) for m in broadcasts(desk.receive(proposal, sender=sender))] == [Prepare]
 
 
+def test_b4_a_peer_gets_four_large_answers_a_tick() -> None:
+    """[B4] Bodies and answers to probes share the quota; another peer has its own."""
+    desk = Desk()
+    liar, other = desk.others[:2]
+    request, probe = BlockRequest(0, 1, b"h" * 32), status(desk, liar, probe=b"nonce")
+    answers = [*desk.receive(*[request] * 3, sender=liar), *desk.receive(probe, probe)]
+    assert [type(e) for e in answers if isinstance(e, SendBlock | SignAndSend)] == [SendBlock] * 3 + [SignAndSend]
+    rejection = desk.refused(request, sender=liar)
+    assert (rejection.reason, rejection.detail) == (
+        Reason.QUOTA_EXCEEDED,
+        f"4 blocks were sent to {desk.name(liar)}",
+    )
+    assert [type(e) for e in desk.receive(request, sender=other)] == [SendBlock]
+    desk.fire(TimerKind.TICK)
+    assert [type(e) for e in desk.receive(request, sender=liar)] == [SendBlock]
+
+
+def test_s2_two_validators_pass_a_proposal_on_and_they_rotate() -> None:
+    """[S2] One that did not make it repeats it in two of four seconds."""
+    desk = Desk()
+    desk.receive(desk.proposal(desk.block()))
+    other = next(i for i in desk.others if i != desk.rotation.proposer(0))
+    answered = []
+    for second in range(4):
+        desk.now_ms = NOW_MS + 1_000 * second
+        said = sends(desk.receive(status(desk, other, prepares=b"\xff")))
+        answered.append(said == [(desk.name(other), desk.proposal(desk.block()))])
+    assert sorted(answered) == [False, False, True, True]
+
+
 def test_e1_equivocation_is_reported_once_with_both_votes() -> None:
     """[E1] Two Prepares of one view; the first counts, a third is not reported again."""
     desk = Desk()
