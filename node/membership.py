@@ -36,8 +36,8 @@ class Membership:
         """Read the chain's node keys again.
 
         A validator's key is let in whatever became of it: consensus needs its vote until governance ends that.
-        Nobody proves that a key it adds is its own, so one that copies another's stays nameless: a key is a
-        validator's first, then whose record of it is the oldest.
+        The genesis proves nothing about who holds its keys, and two may hold one; the second to bring it stays
+        nameless: a key is a validator's first, then whose record of it is the oldest.
         """
         claims: list[tuple[bool, Height, InstitutionId, PublicKey]] = []
         records = WorldState(self._ledger.state)

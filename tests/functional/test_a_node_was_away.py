@@ -85,12 +85,14 @@ def test_a_node_without_vote_follows(quartet: LocalNetwork, issuer: Issuer, tmp_
         "--listen-metrics", f"127.0.0.1:{base + 2}", *peers,
     )  # fmt: skip
     public_key = bytes.fromhex(made.json["node_public_key"])
+    (node_key,) = Keystore.open(home / "keys" / "node.json").signers(Purpose.NODE)
+    assert node_key.public_key == public_key
     recovery = Keystore.open(quartet.testnet.keystore(FOLLOWER, ".recovery"))
     quartet.client().transact(
         signer=FOLLOWER,
         kind="key.add",
         payload=KeyAdd(FOLLOWER, NewKey(int(Algorithm.ED25519), public_key, Purpose.NODE)),
-        signers=[InstitutionSigner(FOLLOWER, recovery.signers(Purpose.RECOVERY)[0])],
+        signers=[InstitutionSigner(FOLLOWER, key) for key in (recovery.signers(Purpose.RECOVERY)[0], node_key)],
     )
     follower = harness.network_of(tmp_path, home / "genesis.json", base, {FOLLOWER: home})
     with harness.watched(follower):

@@ -22,7 +22,7 @@ from node.documents.learners import BadRow, LearnerRow, read_learners
 from node.documents.verifier import verify_bundle
 from node.errors import Reason, Rejected
 from node.issuing import Desk, Outcome, RowResult, issue, load_issuer, report_csv, resume, write_file
-from node.keystore import Keystore, KeystoreKind, SecretKey, Secrets
+from node.keystore import InstitutionSigner, Keystore, KeystoreKind, SecretKey, Secrets
 from node.register import Register
 from node.state import keys
 from tests.unit.documents.small_chain import (
@@ -314,8 +314,8 @@ def test_custody_key_is_one_per_person(tmp_path: Path) -> None:
 
 def rotated(chain: SmallChain, purpose: Purpose, new: Signer) -> Keystore:
     """Add a key and retire the one from the genesis, as `pila key rotate` does; return the keystore with both."""
-    recovery = recovery_signer(UGTO)
-    chain.run(UGTO, "key.add", KeyAdd(UGTO, NewKey(int(new.algorithm), new.public_key, purpose)), recovery)
+    recovery, itself = recovery_signer(UGTO), InstitutionSigner(UGTO, new)
+    chain.run(UGTO, "key.add", KeyAdd(UGTO, NewKey(int(new.algorithm), new.public_key, purpose)), recovery, itself)
     chain.run(UGTO, "key.retire", KeyRetire(UGTO, key_reference(UGTO, purpose)[1]), recovery)
     return keystore().with_key(purpose, new.algorithm, seed("new", purpose))
 

@@ -4,6 +4,8 @@ from node.chain.records.institution import Purpose
 from node.chain.rules.institutions import Suspend
 from node.chain.rules.keys import KeyAdd, KeyRetire, NewKey
 from node.crypto.signing import Algorithm
+from node.errors import Reason
+from node.keystore import InstitutionSigner
 from node.membership import Membership
 from tests.unit.chain.kit import CONOCER, SDES, SEG, UGTO, VALIDATORS, Key, TestChain, recovery_key
 
@@ -59,11 +61,17 @@ def test_retired_node_key_no_longer_connects() -> None:
 
 
 def test_nobody_takes_over_a_node_key_by_adding_it_too() -> None:
-    """Whoever copies a validator's key does not get its name, nor does a validator that copies an older one."""
+    """Without its signature it cannot be added; even who holds a copy of it does not get its name."""
     chain = TestChain()
     for thief, owner in ((CONOCER, UGTO), (CONOCER, SDES), (UGTO, SEG)):
-        stolen = KeyAdd(thief, NewKey(Algorithm.ED25519, node_key(owner).public_key, Purpose.NODE))
-        chain.do("key.add", stolen, signer=thief, by=[recovery_key(thief)])
+        key = node_key(owner)
+        stolen = KeyAdd(thief, NewKey(Algorithm.ED25519, key.public_key, Purpose.NODE))
+        assert chain.refusal("key.add", stolen, signer=thief, by=[recovery_key(thief)]) == (
+            Reason.WRONG_SIGNERS,
+            "1 signatures, 2 needed",
+        )
+        copy = InstitutionSigner(thief, key.signer)
+        chain.do("key.add", stolen, signer=thief, by=[recovery_key(thief), copy])
     membership = Membership(chain.ledger, {})
     for owner in (UGTO, SDES, SEG):
         assert membership.authorise(node_key(owner).public_key) == owner

@@ -158,7 +158,8 @@ def rotate(
 ) -> None:
     """Add as many new transaction keys as there were, then retire the old ones (or declare them compromised).
 
-    The new keys are in the keystore before the chain hears of them: a crash in between loses nothing.
+    The new keys are in the keystore before the chain hears of them: a crash in between loses nothing. Each
+    signs its own adding.
     """
     client, apart = NodeClient(rpc), open_keystore(recovery)
     institution = apart.institution
@@ -170,7 +171,7 @@ def rotate(
     made = [_add_fresh(keystore, passphrase_file, ALGORITHM_NAMES[algorithm]) for _ in range(count)]
     for signer in made:
         added = rules.NewKey(int(signer.algorithm), signer.public_key, Purpose.TRANSACTION)
-        _send(client, apart, "key.add", rules.KeyAdd(institution, added))
+        _send(client, apart, "key.add", rules.KeyAdd(institution, added), InstitutionSigner(institution, signer))
     for old_signer in ending:
         _send(client, apart, *_ending(institution, old_signer.key_id, compromised_since))
     ids = [key_id(signer.algorithm, signer.public_key).hex() for signer in made]
@@ -187,11 +188,12 @@ def _add_fresh(keystore: Path, passphrase_file: Path | None, algorithm: Algorith
     return signer_from_seed(algorithm, seed)
 
 
-def _send(client: NodeClient, apart: Keystore, kind: str, payload: msgspec.Struct) -> dict[str, Any]:
-    """Send a change of an institution's keys, signed by as many of its recovery keys as it asks for."""
-    return client.transact(
-        signer=apart.institution, kind=kind, payload=payload, signers=_recovery_signers(client, apart, kind)
-    )
+def _send(
+    client: NodeClient, apart: Keystore, kind: str, payload: msgspec.Struct, *added: InstitutionSigner
+) -> dict[str, Any]:
+    """Send a change of an institution's keys, signed by as many recovery keys as it asks for and by a key added."""
+    signers = [*_recovery_signers(client, apart, kind), *added]
+    return client.transact(signer=apart.institution, kind=kind, payload=payload, signers=signers)
 
 
 def _recovery_signers(client: NodeClient, apart: Keystore, kind: str) -> list[InstitutionSigner]:

@@ -54,7 +54,10 @@ class Act(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     """Block time."""
     actor: InstitutionId
     keys: Annotated[tuple[KeyReference, ...], Meta(max_length=SIGNATURES_PER_TRANSACTION_MAX)]
-    """Every key that signed, ascending by key id; empty for what the genesis did."""
+    """Every key that signed, ascending by key id; empty for what the genesis did.
+
+    A key that signed only to be added is not named where it is recorded (`rules.keys.adding_act`).
+    """
     required: Annotated[int, Meta(ge=0, le=SIGNATURES_PER_TRANSACTION_MAX)]
     """How many signatures the rule asked for; 0 for the genesis."""
 

@@ -146,6 +146,7 @@ class InstitutionKey(msgspec.Struct, frozen=True, array_like=True, forbid_unknow
     public_key: PublicKey
     purpose: Purpose
     added: Act
+    """By whose keys; the new key signed too, but is not named."""
     retired: Act | None
     """Old signatures stay good."""
     compromised: Compromise | None

@@ -26,7 +26,7 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 @dataclass(frozen=True, slots=True)
 class GivenKey:
-    """A key that signs although the state does not hold it yet (an application's own)."""
+    """A key that signs although the state does not hold it yet (of an application, or one that is added)."""
 
     algorithm: int
     public_key: PublicKey

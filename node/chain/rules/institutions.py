@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from node import codec
 from node.chain.reading import standing_step, steps_in_force
-from node.chain.records.common import Act, Code, KeyReference, Name, Translations, Url
+from node.chain.records.common import Code, KeyReference, Name, Translations, Url
 from node.chain.records.institution import (
     UNLIMITED_SCOPE,
     Institution,
@@ -28,7 +28,7 @@ from node.chain.records.institution import (
     StepKind,
 )
 from node.chain.rules.framework import Context, Event, GivenKey, Rule, SignatureGroup, signer_group
-from node.chain.rules.keys import NewKey, check_new_key, new_key_id
+from node.chain.rules.keys import NewKey, adding_act, check_new_key, new_key_id
 from node.chain.transaction import Transaction
 from node.errors import Reason, Rejected
 from node.limits import (
@@ -147,6 +147,7 @@ def execute_apply(context: Context, transaction: Transaction, payload: Apply) ->
             f"{len(pending)} applications wait, at most {context.parameters.pending_applications_max} may",
         )
     act = context.act(transaction)
+    ids = tuple(new_key_id(key) for key in payload.keys)
     step = Step(StepKind.APPLY, act, Standing.APPLIED, payload.roles, UNLIMITED_SCOPE, 0, "", None)
     institution = Institution(
         payload.id,
@@ -158,13 +159,13 @@ def execute_apply(context: Context, transaction: Transaction, payload: Apply) ->
         payload.cct,
         payload.did,
         payload.required_signatures,
-        tuple(new_key_id(key) for key in payload.keys),
+        ids,
         (step,),
     )
-    added = _vouched_by(act, payload.forwarder)
-    for key in payload.keys:
+    added = adding_act(act, [KeyReference(payload.id, id_) for id_ in ids])
+    for id_, key in zip(ids, payload.keys, strict=True):
         record = InstitutionKey(payload.id, key.algorithm, key.public_key, key.purpose, added, None, None)
-        context.state.put(keys.key(payload.id, new_key_id(key)), record)
+        context.state.put(keys.key(payload.id, id_), record)
     context.state.put(keys.PENDING_APPLICATIONS, PendingApplications((*pending, payload.id)))
     context.state.put(keys.accreditation(payload.id), institution)
     return (Event("institution", "apply", keys.accreditation(payload.id)),)
@@ -392,16 +393,6 @@ def _check_first_keys(payload: Apply) -> None:
         found = sum(key.purpose is purpose for key in payload.keys)
         if found < count:
             raise Rejected(Reason.MISSING_ELEMENT, f"keys: {found} of purpose {purpose}, {count} needed")
-
-
-def _vouched_by(act: Act, forwarder: InstitutionId) -> Act:
-    """Return the act that adds an application's keys: the forwarder's keys only.
-
-    The new keys all come at once and vouch for each other; none of them *added* another, so that one
-    found compromised from the start does not mark the recovery key.
-    """
-    references: tuple[KeyReference, ...] = tuple(key for key in act.keys if key.institution == forwarder)
-    return msgspec.structs.replace(act, keys=references, required=len(references))
 
 
 def _pending(context: Context) -> tuple[InstitutionId, ...]:

@@ -1,11 +1,13 @@
 """`key.add`, `key.retire`, `key.compromise`: an institution changes its own keys.
 
 Who may: a recovery key of the institution, or its transaction keys with an authority's co-signature;
-a compromise declared more than 1,000 heights back always needs the authority. Consensus and governance
-keys change only by governance. The last recovery key is never retired; when a compromise takes it, an
+a compromise declared more than 1,000 heights back always needs the authority. A key that is added signs
+its own adding too, so nobody registers a key that is not in its hands. Consensus and governance keys
+change only by governance. The last recovery key is never retired; when a compromise takes it, an
 event says so. Source: DOMAIN §1.
 """
 
+from collections.abc import Collection
 from typing import Annotated, Final
 
 import msgspec
@@ -21,7 +23,7 @@ from node.chain.records.institution import (
     Role,
     Standing,
 )
-from node.chain.rules.framework import Context, Event, Rule, SignatureGroup
+from node.chain.rules.framework import Context, Event, GivenKey, Rule, SignatureGroup
 from node.chain.transaction import Transaction
 from node.crypto.signing import Algorithm, check_public_key, key_id
 from node.errors import Reason, Rejected
@@ -86,9 +88,29 @@ def check_new_key(key: NewKey) -> None:
         )
 
 
+def adding_act(act: Act, brought: Collection[KeyReference]) -> Act:
+    """Return the act that adds keys: that of whoever signed besides these keys themselves.
+
+    A new key signs only to prove that it is held. It *adds* neither itself nor one that comes with it,
+    so that one found compromised from the start does not mark the others.
+    """
+    references = tuple(reference for reference in act.keys if reference not in brought)
+    return msgspec.structs.replace(act, keys=references, required=len(references))
+
+
 def add_signers(context: Context, transaction: Transaction, payload: KeyAdd) -> tuple[SignatureGroup, ...]:
-    """Ask for recovery keys, or for transaction keys and an authority's."""
-    return _signers(context, transaction, payload.institution, authority_needed=False)
+    """Ask for recovery keys, or for transaction keys and an authority's; and for the new key itself.
+
+    Whether the key may be added at all is checked first: no signature by an unusable key is good, and one
+    by a key that the institution has would count as that key's.
+    """
+    changing = _signers(context, transaction, payload.institution, authority_needed=False)
+    check_new_key(payload.key)
+    id_ = new_key_id(payload.key)
+    if id_ in context.institution(payload.institution).keys:
+        raise Rejected(Reason.ALREADY_EXISTS, f"{payload.institution} has or had the key {id_.hex()}")
+    given = (GivenKey(payload.key.algorithm, payload.key.public_key),)
+    return (*changing, SignatureGroup(payload.institution, frozenset({payload.key.purpose}), 1, given))
 
 
 def retire_signers(context: Context, transaction: Transaction, payload: KeyRetire) -> tuple[SignatureGroup, ...]:
@@ -105,22 +127,18 @@ def compromise_signers(
 
 
 def execute_add(context: Context, transaction: Transaction, payload: KeyAdd) -> tuple[Event, ...]:
-    """Record a key."""
+    """Record a key that `add_signers` found good and new."""
     institution = context.institution(payload.institution)
     step = standing_step(context.state, institution)
     if step is not None and step.standing is Standing.WITHDRAWN:
         raise Rejected(Reason.WRONG_STATE, f"{institution.id} is withdrawn")
-    check_new_key(payload.key)
-    id_ = new_key_id(payload.key)
-    if id_ in institution.keys:
-        raise Rejected(Reason.ALREADY_EXISTS, f"{institution.id} has or had the key {id_.hex()}")
     if len(institution.keys) >= KEYS_PER_INSTITUTION_MAX:
         raise Rejected(
             Reason.LIMIT_EXCEEDED, f"{institution.id} has {len(institution.keys)} keys of {KEYS_PER_INSTITUTION_MAX}"
         )
-    new = payload.key
-    act = context.act(transaction)
-    record = InstitutionKey(institution.id, new.algorithm, new.public_key, new.purpose, act, None, None)
+    new, id_ = payload.key, new_key_id(payload.key)
+    added = adding_act(context.act(transaction), (KeyReference(institution.id, id_),))
+    record = InstitutionKey(institution.id, new.algorithm, new.public_key, new.purpose, added, None, None)
     context.state.put(keys.key(institution.id, id_), record)
     changed = msgspec.structs.replace(institution, keys=(*institution.keys, id_))
     context.state.put(keys.accreditation(institution.id), changed)

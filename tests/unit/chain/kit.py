@@ -25,7 +25,7 @@ from node.chain.records.definition import DefinitionContent, Quality
 from node.chain.records.institution import Purpose, RequiredSignatures, Role
 from node.chain.records.network import CreditFramework, Governance, GovernanceKey, Parameters
 from node.chain.rules.keys import NewKey
-from node.chain.transaction import Transaction, make_transaction
+from node.chain.transaction import Transaction, TransactionSigner, make_transaction
 from node.chain.validator_set import Validator, ValidatorSet
 from node.crypto.hashing import sha256
 from node.crypto.signing import Algorithm, Signer, key_id, signer_from_seed
@@ -207,7 +207,7 @@ class TestChain:
         payload: msgspec.Struct,
         *,
         signer: InstitutionId,
-        by: Sequence[Key] | None = None,
+        by: Sequence[TransactionSigner] | None = None,
         valid_until: Height | None = None,
     ) -> bytes:
         """Return the bytes of a transaction, by default signed with the signer's key 0."""
@@ -225,7 +225,12 @@ class TestChain:
         return codec.encode(made)
 
     def submit(
-        self, kind: str, payload: msgspec.Struct, *, signer: InstitutionId, by: Sequence[Key] | None = None
+        self,
+        kind: str,
+        payload: msgspec.Struct,
+        *,
+        signer: InstitutionId,
+        by: Sequence[TransactionSigner] | None = None,
     ) -> Hash:
         """Submit a transaction. Raises: Rejected."""
         return self.ledger.submit(self.transaction(kind, payload, signer=signer, by=by)).tx_id
@@ -245,7 +250,12 @@ class TestChain:
         return self.ledger.commit_block(block, self.certificate(block))
 
     def do(
-        self, kind: str, payload: msgspec.Struct, *, signer: InstitutionId, by: Sequence[Key] | None = None
+        self,
+        kind: str,
+        payload: msgspec.Struct,
+        *,
+        signer: InstitutionId,
+        by: Sequence[TransactionSigner] | None = None,
     ) -> Committed:
         """Submit a transaction and commit the block that holds it. Raises: Rejected."""
         tx_id = self.submit(kind, payload, signer=signer, by=by)
@@ -254,7 +264,12 @@ class TestChain:
         return committed
 
     def refusal(
-        self, kind: str, payload: msgspec.Struct, *, signer: InstitutionId, by: Sequence[Key] | None = None
+        self,
+        kind: str,
+        payload: msgspec.Struct,
+        *,
+        signer: InstitutionId,
+        by: Sequence[TransactionSigner] | None = None,
     ) -> tuple[Reason, str]:
         """Submit what must be refused; return reason and detail. Nothing waits afterwards that did not before."""
         waiting = len(self.ledger.mempool)

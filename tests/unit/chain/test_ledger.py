@@ -397,7 +397,8 @@ def test_credential_issued_anew_after_a_theft_is_found_in_the_good_batch(chain: 
     found = chain.ledger.find_credential(IDS[0])
     assert found is not None
     assert found.height == 2
-    chain.do("key.add", KeyAdd(UGTO, transaction_key(UGTO, 7).new), signer=UGTO, by=[recovery_key(UGTO)])
+    new = transaction_key(UGTO, 7)
+    chain.do("key.add", KeyAdd(UGTO, new.new), signer=UGTO, by=[recovery_key(UGTO), new])
     anew = IDS[::-1]
     payload = CredentialIssue(DEFINITION, merkle.root(anew), 5, b"".join(anew))
     chain.do("credential.issue", payload, signer=UGTO, by=[transaction_key(UGTO, 7)])

@@ -1,10 +1,13 @@
 """The `key.*` rules: who may change keys, what a compromise marks, and that nobody loses recovery unnoticed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 
+from node import codec
 from node.chain.receipt import ReceiptEvent
+from node.chain.records.common import Act, KeyReference
 from node.chain.records.institution import (
     Institution,
     InstitutionKey,
@@ -14,8 +17,10 @@ from node.chain.records.institution import (
 from node.chain.rules import keys as module
 from node.chain.rules.institutions import Suspend, Withdraw
 from node.chain.rules.keys import KeyAdd, KeyCompromise, KeyRetire, NewKey
+from node.chain.transaction import Transaction
 from node.crypto.signing import Algorithm
 from node.errors import Reason
+from node.primitives import Hash, InstitutionId, KeyId, Signature
 from node.state import keys
 from tests.unit.chain.kit import (
     COEPES,
@@ -29,6 +34,33 @@ from tests.unit.chain.kit import (
     recovery_key,
     transaction_key,
 )
+
+
+@dataclass(frozen=True)
+class Pretended:
+    """A signature in a key's name that another key made."""
+
+    institution: InstitutionId
+    key_id: KeyId
+    made_by: Key
+
+    def sign(self, digest: Hash) -> Signature:
+        """Sign with the wrong key."""
+        return self.made_by.sign(digest)
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A signature that the key's holder made, over something else."""
+
+    institution: InstitutionId
+    key_id: KeyId
+    signature: Signature
+
+    def sign(self, _digest: Hash) -> Signature:
+        """Return what was copied."""
+        return self.signature
+
 
 NEXT = transaction_key(UGTO, 7)
 RECOVERY = [recovery_key(UGTO)]
@@ -48,8 +80,8 @@ def stored(chain: TestChain, key: Key) -> InstitutionKey:
 
 
 def add(chain: TestChain, key: Key, by: Sequence[Key]) -> None:
-    """Have a key added."""
-    chain.do("key.add", KeyAdd(key.institution, key.new), signer=key.institution, by=by)
+    """Have a key added: it signs too."""
+    chain.do("key.add", KeyAdd(key.institution, key.new), signer=key.institution, by=[*by, key])
 
 
 # --- who may ---
@@ -59,12 +91,14 @@ CHANGES = {
     "key.retire": KeyRetire(UGTO, transaction_key(UGTO, 1).key_id),
     "key.compromise": KeyCompromise(UGTO, transaction_key(UGTO, 1).key_id, 1),
 }
+ITSELF = {"key.add": [NEXT], "key.retire": [], "key.compromise": []}
+"""The key that signs besides those who may."""
 
 
 @pytest.mark.parametrize("kind", CHANGES)
 def test_recovery_key_alone_is_enough(chain: TestChain, kind: str) -> None:
     """What the offline key is for."""
-    chain.do(kind, CHANGES[kind], signer=UGTO, by=RECOVERY)
+    chain.do(kind, CHANGES[kind], signer=UGTO, by=[*RECOVERY, *ITSELF[kind]])
 
 
 @pytest.mark.parametrize("kind", CHANGES)
@@ -75,17 +109,17 @@ def test_transaction_key_needs_an_authority_beside_it(chain: TestChain, kind: st
         Reason.WRONG_SIGNERS,
         f"an authority must co-sign: {kind} of ugto.example with transaction keys",
     )
-    chain.do(kind, payload, signer=UGTO, by=[transaction_key(UGTO), transaction_key(SDES)])
+    chain.do(kind, payload, signer=UGTO, by=[transaction_key(UGTO), transaction_key(SDES), *ITSELF[kind]])
 
 
 @pytest.mark.parametrize("kind", CHANGES)
 def test_co_signing_authority_signs_with_as_many_keys_as_it_asks_of_itself(kind: str) -> None:
     """One stolen key of an authority that wants two does not change anybody's keys."""
     chain = TestChain(genesis(required={SDES: (RequiredSignatures(kind, 2),)}))
-    one = [transaction_key(UGTO), transaction_key(SDES)]
+    one = [transaction_key(UGTO), transaction_key(SDES), *ITSELF[kind]]
     assert chain.refusal(kind, CHANGES[kind], signer=UGTO, by=one) == (
         Reason.WRONG_SIGNERS,
-        "2 signatures, 3 needed",
+        f"{len(one)} signatures, {len(one) + 1} needed",
     )
     chain.do(kind, CHANGES[kind], signer=UGTO, by=[*one, transaction_key(SDES, 1)])
 
@@ -116,9 +150,10 @@ def test_two_co_signers_and_needless_ones_are_refused(chain: TestChain, kind: st
         Reason.WRONG_SIGNERS,
         "2 institutions co-sign, one authority is needed",
     )
-    assert chain.refusal(kind, CHANGES[kind], signer=UGTO, by=[*RECOVERY, seg]) == (
+    needed = [*RECOVERY, *ITSELF[kind]]
+    assert chain.refusal(kind, CHANGES[kind], signer=UGTO, by=[*needed, seg]) == (
         Reason.WRONG_SIGNERS,
-        "2 signatures, 1 needed",
+        f"{len(needed) + 1} signatures, {len(needed)} needed",
     )
 
 
@@ -126,11 +161,11 @@ def test_required_signatures_count_recovery_keys() -> None:
     """An institution that asks for two on key.add needs two recovery keys there."""
     chain = TestChain(genesis(required={UGTO: [RequiredSignatures("key.add", 2)]}))
     payload = KeyAdd(UGTO, NEXT.new)
-    assert chain.refusal("key.add", payload, signer=UGTO, by=RECOVERY) == (
+    assert chain.refusal("key.add", payload, signer=UGTO, by=[*RECOVERY, NEXT]) == (
         Reason.WRONG_SIGNERS,
-        "1 signatures, 2 needed",
+        "2 signatures, 3 needed",
     )
-    chain.do("key.add", payload, signer=UGTO, by=[recovery_key(UGTO, 0), recovery_key(UGTO, 1)])
+    chain.do("key.add", payload, signer=UGTO, by=[recovery_key(UGTO, 0), recovery_key(UGTO, 1), NEXT])
 
 
 def test_suspended_institution_may_still_mend_its_keys(chain: TestChain) -> None:
@@ -138,33 +173,128 @@ def test_suspended_institution_may_still_mend_its_keys(chain: TestChain) -> None
     chain.do("institution.suspend", Suspend(UGTO, "stolen_key"), signer=SEG)
     for kind, payload in CHANGES.items():
         if kind != "key.retire":
-            chain.do(kind, payload, signer=UGTO, by=RECOVERY)
+            chain.do(kind, payload, signer=UGTO, by=[*RECOVERY, *ITSELF[kind]])
 
 
 # --- add ---
 
 
 def test_added_key_signs_from_its_block_on(chain: TestChain) -> None:
-    """The record names who added it; the key then signs."""
+    """The record names who added it, not the key itself; the key then signs."""
     assert chain.refusal("institution.suspend", Suspend(ITLEON, "audit"), signer=SEG, by=[transaction_key(SEG, 7)]) == (
         Reason.UNKNOWN_KEY,
         f"seg.example has no key {transaction_key(SEG, 7).key_id.hex()}",
     )
     add(chain, transaction_key(SEG, 7), [recovery_key(SEG)])
     record = stored(chain, transaction_key(SEG, 7))
-    assert (record.added.height, record.added.actor) == (2 - 1, SEG)
-    assert [reference.key_id for reference in record.added.keys] == [recovery_key(SEG).key_id]
+    added_by = (KeyReference(SEG, recovery_key(SEG).key_id),)
+    assert record.added == Act(1, record.added.time_ms, SEG, added_by, 1)
     chain.do("institution.suspend", Suspend(ITLEON, "audit"), signer=SEG, by=[transaction_key(SEG, 7)])
+
+
+def test_added_act_names_the_authority_that_co_signed(chain: TestChain) -> None:
+    """All who added it, ascending by key id, and as many as were asked for; the new key is not among them."""
+    adders = [transaction_key(UGTO), transaction_key(SDES)]
+    add(chain, NEXT, adders)
+    references = sorted((KeyReference(key.institution, key.key_id) for key in adders), key=lambda item: item.key_id)
+    record = stored(chain, NEXT)
+    assert record.added == Act(1, record.added.time_ms, UGTO, tuple(references), 2)
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_key_is_added_only_with_its_own_signature(chain: TestChain, algorithm: Algorithm) -> None:
+    """Neither without, nor with a broken one, nor with another key's in its place; with it, it is."""
+    key = Key(UGTO, Purpose.TRANSACTION, 9, algorithm)
+    for signers, expected in (
+        (RECOVERY, (Reason.WRONG_SIGNERS, "1 signatures, 2 needed")),
+        (
+            [*RECOVERY, Pretended(UGTO, key.key_id, NEXT)],
+            (Reason.BAD_SIGNATURE, f"signature of ugto.example with key {key.key_id.hex()}"),
+        ),
+        ([*RECOVERY, NEXT], (Reason.UNKNOWN_KEY, f"ugto.example has no key {NEXT.key_id.hex()}")),
+        (
+            [*RECOVERY, recovery_key(UGTO, 1)],
+            (Reason.WRONG_SIGNERS, "more than 1 signatures of ugto.example"),
+        ),
+        (
+            [*RECOVERY, transaction_key(UGTO, 1)],
+            (
+                Reason.KEY_NOT_VALID,
+                f"key {transaction_key(UGTO, 1).key_id.hex()} has purpose transaction, recovery is needed",
+            ),
+        ),
+    ):
+        assert chain.refusal("key.add", KeyAdd(UGTO, key.new), signer=UGTO, by=signers) == expected
+    add(chain, key, RECOVERY)
+    assert stored(chain, key).public_key == key.public_key
+
+
+def test_new_key_does_not_stand_for_those_who_may_add_it(chain: TestChain) -> None:
+    """Its signature proves possession and nothing else, whatever its purpose."""
+    for key in (recovery_key(UGTO, 9), NEXT):
+        payload = KeyAdd(UGTO, key.new)
+        assert chain.refusal("key.add", payload, signer=UGTO, by=[key]) == (
+            Reason.WRONG_SIGNERS,
+            "an authority must co-sign: key.add of ugto.example with transaction keys",
+        )
+        co_signed = [key, transaction_key(SEG)]
+        assert chain.refusal("key.add", payload, signer=UGTO, by=co_signed) == (
+            Reason.WRONG_SIGNERS,
+            "2 signatures, 3 needed",
+        )
+        assert chain.refusal("key.add", payload, signer=UGTO, by=[*co_signed, transaction_key(SEG, 1)]) == (
+            Reason.WRONG_SIGNERS,
+            "more than 1 signatures of seg.example",
+        )
+
+
+def test_nobody_adds_the_public_key_of_another(chain: TestChain) -> None:
+    """Not unsigned, nor with a signature that its holder made for itself, nor in the holder's name."""
+    held = transaction_key(UGTO)
+    payload, recovery = KeyAdd(ITLEON, held.new), recovery_key(ITLEON)
+    bad = (Reason.BAD_SIGNATURE, f"signature of itleon.example with key {held.key_id.hex()}")
+    assert chain.refusal("key.add", payload, signer=ITLEON, by=[recovery]) == (
+        Reason.WRONG_SIGNERS,
+        "1 signatures, 2 needed",
+    )
+    assert chain.refusal("key.add", payload, signer=ITLEON, by=[recovery, Pretended(ITLEON, held.key_id, NEXT)]) == bad
+    seen = codec.decode(
+        chain.transaction("institution.suspend", Suspend(SEG, "audit"), signer=UGTO), Transaction, bytes_max=10_000
+    )
+    (signature,) = seen.signatures
+    copied = Copied(ITLEON, held.key_id, signature.signature)
+    assert chain.refusal("key.add", payload, signer=ITLEON, by=[recovery, copied]) == bad
+    assert chain.refusal("key.add", payload, signer=ITLEON, by=[recovery, held]) == (
+        Reason.WRONG_SIGNERS,
+        "ugto.example need not sign",
+    )
+
+
+def test_signature_for_one_adding_is_not_good_for_another(chain: TestChain) -> None:
+    """Who sees a key being added cannot take it along: the signature covers the whole transaction."""
+    seen = codec.decode(
+        chain.transaction("key.add", KeyAdd(UGTO, NEXT.new), signer=UGTO, by=[*RECOVERY, NEXT]),
+        Transaction,
+        bytes_max=10_000,
+    )
+    (signature,) = (item.signature for item in seen.signatures if item.key_id == NEXT.key_id)
+    taken = [recovery_key(ITLEON), Copied(ITLEON, NEXT.key_id, signature)]
+    assert chain.refusal("key.add", KeyAdd(ITLEON, NEXT.new), signer=ITLEON, by=taken) == (
+        Reason.BAD_SIGNATURE,
+        f"signature of itleon.example with key {NEXT.key_id.hex()}",
+    )
 
 
 def test_key_of_the_past_is_not_added_again(chain: TestChain) -> None:
     """A key that is or was there stays what it is."""
     old = transaction_key(UGTO, 1)
     chain.do("key.retire", KeyRetire(UGTO, old.key_id), signer=UGTO, by=RECOVERY)
-    assert chain.refusal("key.add", KeyAdd(UGTO, old.new), signer=UGTO, by=RECOVERY) == (
-        Reason.ALREADY_EXISTS,
-        f"ugto.example has or had the key {old.key_id.hex()}",
-    )
+    for key in (old, recovery_key(UGTO, 1), recovery_key(UGTO, 0)):
+        for signers in (RECOVERY, [recovery_key(UGTO, 1), key]):
+            assert chain.refusal("key.add", KeyAdd(UGTO, key.new), signer=UGTO, by=signers) == (
+                Reason.ALREADY_EXISTS,
+                f"ugto.example has or had the key {key.key_id.hex()}",
+            )
 
 
 @pytest.mark.parametrize("purpose", [Purpose.CONSENSUS, Purpose.GOVERNANCE])
@@ -205,7 +335,8 @@ def test_keys_are_bounded(chain: TestChain, monkeypatch: pytest.MonkeyPatch) -> 
     count = len(chain.ledger.read(keys.accreditation(UGTO), Institution).keys)  # type: ignore[union-attr]  # is there
     monkeypatch.setattr(module, "KEYS_PER_INSTITUTION_MAX", count + 1)
     add(chain, NEXT, RECOVERY)
-    assert chain.refusal("key.add", KeyAdd(UGTO, transaction_key(UGTO, 8).new), signer=UGTO, by=RECOVERY) == (
+    more = transaction_key(UGTO, 8)
+    assert chain.refusal("key.add", KeyAdd(UGTO, more.new), signer=UGTO, by=[*RECOVERY, more]) == (
         Reason.LIMIT_EXCEEDED,
         f"ugto.example has {count + 1} keys of {count + 1}",
     )
@@ -214,7 +345,7 @@ def test_keys_are_bounded(chain: TestChain, monkeypatch: pytest.MonkeyPatch) -> 
 def test_withdrawn_institution_adds_no_key_but_may_end_one(chain: TestChain) -> None:
     """Nothing new; yet what was stolen can be declared."""
     chain.do("institution.withdraw", Withdraw(UGTO, "closed"), signer=SEG)
-    assert chain.refusal("key.add", CHANGES["key.add"], signer=UGTO, by=RECOVERY) == (
+    assert chain.refusal("key.add", CHANGES["key.add"], signer=UGTO, by=[*RECOVERY, NEXT]) == (
         Reason.WRONG_STATE,
         "ugto.example is withdrawn",
     )
