@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -41,7 +41,9 @@ from tools.node_client import NodeClient
 from tools.signing import gather, send
 
 _root = click.Group()
-SUPERSEDE = "credential.supersede"
+SUPERSEDE: Final = "credential.supersede"
+ENDS: Final = {"credential.revoke": "revoked", SUPERSEDE: "superseded"}
+"""The final states that the kinds bring, after which nothing follows."""
 _out = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR", help="Where bundles go."
 )
@@ -166,8 +168,8 @@ def change_status(
     if len(issuers) != 1:
         raise ConfigError(f"the bundles are of several issuers: {', '.join(sorted(issuers))}; one at a time")
     with open_desk(keystore_path, keystore, client) as desk:
-        # What an earlier run superseded before it ended is not sent again; only its person is still to be released.
-        due = [bundle for bundle in bundles if kind != SUPERSEDE or not _is_superseded(client, bundle)]
+        # What an earlier run brought to its end before it was interrupted is not sent again.
+        due = [bundle for bundle in bundles if not _is_ended(client, bundle, kind)]
         entries = [StatusEntry(bundle.leaf.status_key, ReasonCode(reason), _place(desk, bundle)) for bundle in due]
         sent: dict[str, Any] = {"height": client.network()[2]}
         for start in range(0, len(entries), STATUS_ENTRIES_PER_TRANSACTION_MAX):
@@ -178,14 +180,19 @@ def change_status(
         if kind == SUPERSEDE:
             for bundle in bundles:
                 desk.register.release(bundle.leaf.credential_id())
-    action = kind.partition(".")[2]
-    say({**sent, "action": action, "credentials": len(files)}, f"{action}: {len(files)} (block {sent['height']}).")
+    action, before = kind.partition(".")[2], len(bundles) - len(due)
+    say(
+        {**sent, "action": action, "credentials": len(files), "changed": len(due)},
+        f"{action}: {len(due)} (block {sent['height']})" + (f", {before} were so before." if before else "."),
+    )
 
 
-def _is_superseded(client: NodeClient, bundle: Bundle) -> bool:
-    """Tell whether the chain has a successor announced for a credential."""
+def _is_ended(client: NodeClient, bundle: Bundle, kind: str) -> bool:
+    """Tell whether a credential has already come to the end that a kind brings; suspensions are none."""
+    if kind not in ENDS:
+        return False
     answer = client.call("credential_status", issuer=bundle.leaf.issuer, status_key=bundle.leaf.status_key.hex())
-    return bool(answer["status"] == "superseded")
+    return bool(answer["status"] == ENDS[kind])
 
 
 def _place(desk: Desk, bundle: Bundle) -> StatusListEntry | None:

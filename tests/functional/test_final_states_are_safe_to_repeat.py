@@ -1,4 +1,4 @@
-"""`pila supersede` is killed with -9 when the chain has the change but the register does not; run again, it ends."""
+"""Revoking and superseding can be repeated, also after `pila supersede` was killed with -9 before the register knew."""
 
 from pathlib import Path
 
@@ -23,3 +23,15 @@ def test_successor_can_be_issued_after_a_crash(network: LocalNetwork, learners: 
     assert pila(*supersede, *rpc).json["credentials"] == len(files)
     assert pila(*issue, *rpc).json["issued"] == len(files)
     assert pila(*issue, *rpc).json["already_issued"] == len(files)
+
+
+def test_a_list_that_was_half_revoked_can_be_given_again(network: LocalNetwork, learners: Path, tmp_path: Path) -> None:
+    """Those that are revoked are left as they are; the others are revoked; nothing is refused."""
+    definition = harness.publish(network, INSTITUTION, "revocar").definition
+    common = ("--keystore", network.testnet.keystore(INSTITUTION), "--rpc", network.nodes[0].rpc)
+    pila("issue", "--definition", definition, "--learners", learners, "--out", tmp_path / "out", *common)
+    files = sorted((tmp_path / "out").glob("*.pila.json"))
+    assert len(files) > 1
+    assert pila("revoke", files[0], "--reason", "fraud", *common).json["changed"] == 1
+    assert pila("revoke", *files, "--reason", "fraud", *common).json["changed"] == len(files) - 1
+    assert pila("revoke", *files, "--reason", "fraud", *common).json["changed"] == 0
