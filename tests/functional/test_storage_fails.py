@@ -99,7 +99,7 @@ class SmallDisk:
     def prefix(self) -> list[str]:
         """What runs a command where the small disk is mounted."""
         user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
-        return ["nsenter", f"--target={self.keeper.pid}", "--mount", f"--wd={harness.REPOSITORY}", *user]
+        return ["nsenter", f"--target={self.keeper.pid}", "--mount", "--root", f"--wd={harness.REPOSITORY}", *user]
 
     def run(self, *words: object) -> None:
         """Run a command there."""
