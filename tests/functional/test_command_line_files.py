@@ -259,6 +259,26 @@ def test_keystores_that_do_not_open(network: LocalNetwork, issuer: Issuer, learn
     assert done.json["issued"] == 3
 
 
+def test_a_sealed_node_keystore_stays_sealed(network: LocalNetwork, tmp_path: Path) -> None:
+    """`init` copies it as it is, without taking its keys for unused; `start` wants the right passphrase."""
+    passphrase, wrong = tmp_path / "frase", tmp_path / "otra"
+    passphrase.write_text("una frase larga\n", encoding="utf-8")
+    wrong.write_text("otra frase\n", encoding="utf-8")
+    sealed, home = tmp_path / "nodo.json", tmp_path / "hogar"
+    made = ["key", "new", "--kind", "node", "--institution", "ugto.mx", "--output", sealed]
+    pila(*made, "--passphrase-file", passphrase)
+    init = ["init", "--home", home, "--genesis", network.testnet.output / "genesis.json", "--node-keystore", sealed]
+    assert "ugto.mx" in refused(*init, "--institution", "itc.mx")
+    pila(*init, "--institution", "ugto.mx")
+    kept = home / "keys" / "node.json"
+    assert kept.read_bytes() == sealed.read_bytes()
+    assert sorted(file.name for file in kept.parent.iterdir()) == ["node.json"]
+    environment = {name: value for name, value in os.environ.items() if name != "PILA_PASSPHRASE"}
+    asked = pila("start", "--home", home, as_json=False, expect=2, environment=environment)
+    assert str(kept) in asked.err
+    assert str(kept) in refused("start", "--home", home, "--passphrase-file", wrong)
+
+
 # --- nodes ---
 
 
