@@ -26,7 +26,7 @@ from rich.table import Table
 from node.errors import ConfigError
 from node.keystore import public_keys, read_keystore_file
 from tools.commands.catalogue import read_table
-from tools.console import EXIT_NO, EXIT_UNUSABLE, command, print_table, say, table
+from tools.console import EXIT_NO, EXIT_UNUSABLE, command, is_json, print_table, say, table
 from tools.home import check_empty
 from tools.local_network import LocalNetwork, free_base_port, running
 from tools.testnet import TestnetNode
@@ -373,9 +373,10 @@ def demo(once: bool, validators: int, folder: Path | None, base_port: int | None
         for item in story.done:
             summary.add_row(item.step, item.result, f"{item.seconds:.1f}")
         steps = [{"step": item.step, "result": item.result, "seconds": round(item.seconds, 1)} for item in story.done]
-        say({"ok": True, "steps": steps}, summary)
-        if not once:
+        say({"ok": True, "steps": steps, "urls": [node.rpc for node in network.nodes]}, summary)
+        if not is_json():
             print_table(urls_table(network.nodes))
+        if not once:
             click.echo(f"Files: {work}\nRunning until Ctrl-C.")
             try:
                 threading.Event().wait()
