@@ -162,7 +162,7 @@ def _assertion_signer(desk: Desk) -> Ed25519Signer:
 def _is_in_force(desk: Desk, identity: KeyId) -> bool:
     """Tell whether a key of the desk's institution signs on the chain now."""
     record = read_record(desk.node, keys.key(desk.keystore.institution, identity), InstitutionKey)
-    return record is not None and record.retired is None and record.compromised is None
+    return record is not None and record.is_in_force
 
 
 def issue(
@@ -275,9 +275,7 @@ def _transaction(desk: Desk, batch: RegisteredBatch) -> bytes:
             return batch.transaction
     name = desk.keystore.institution
     institution = read_record(desk.node, keys.accreditation(name), Institution)
-    needed = 1
-    if institution is not None:
-        needed = next((item.count for item in institution.required_signatures if item.kind == KIND), 1)
+    needed = 1 if institution is None else institution.signatures_for(KIND)
     signers = [signer for signer in desk.signers() if _is_in_force(desk, signer.key_id)]
     if len(signers) < needed:
         raise Rejected(

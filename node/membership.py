@@ -51,7 +51,7 @@ class Membership:
                 key = records.get(keys.key(institution_id, key_id), InstitutionKey)
                 if key is None or key.purpose is not Purpose.NODE:
                     continue
-                in_force = key.retired is None and key.compromised is None
+                in_force = key.is_in_force
                 if (is_accredited and in_force) or is_validator:
                     claims.append((not is_validator, key.added.height, institution_id, key.public_key))
         claims.sort(reverse=True)

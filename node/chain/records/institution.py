@@ -129,6 +129,10 @@ class Institution(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     history: Annotated[tuple[Step, ...], Meta(max_length=HISTORY_STEPS_PER_INSTITUTION_MAX)]
     """Ascending by height; the last non-void step that sets a standing is the present one."""
 
+    def signatures_for(self, kind: str) -> int:
+        """Return how many of its own keys a kind of transaction needs; 1 unless set."""
+        return next((item.count for item in self.required_signatures if item.kind == kind), 1)
+
 
 class Compromise(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """That a key was in wrong hands."""
@@ -150,6 +154,11 @@ class InstitutionKey(msgspec.Struct, frozen=True, array_like=True, forbid_unknow
     retired: Act | None
     """Old signatures stay good."""
     compromised: Compromise | None
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether it may sign something new."""
+        return self.retired is None and self.compromised is None
 
     def is_good_at(self, height: Height) -> bool:
         """Tell whether what this key signed in a block of that height counts today."""

@@ -106,20 +106,13 @@ class Context:
             raise Rejected(Reason.NOT_PERMITTED, f"{institution_id} has no role {wanted}")
         return step
 
-    def required_signatures(self, institution: Institution, kind: str) -> int:
-        """Return how many of its own keys an institution asks for a kind; 1 unless set."""
-        for item in institution.required_signatures:
-            if item.kind == kind:
-                return item.count
-        return 1
-
     def own_keys(self, institution_id: InstitutionId, kind: str) -> SignatureGroup:
         """Return the usual group: the institution's transaction keys, as many as it asks for."""
         institution = self.institution(institution_id)
         return SignatureGroup(
             institution_id,
             frozenset({Purpose.TRANSACTION}),
-            self.required_signatures(institution, kind),
+            institution.signatures_for(kind),
         )
 
     def key(self, reference: KeyReference) -> InstitutionKey:

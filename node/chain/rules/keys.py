@@ -150,7 +150,7 @@ def execute_retire(context: Context, transaction: Transaction, payload: KeyRetir
     institution = context.institution(payload.institution)
     key = context.key(KeyReference(institution.id, payload.key_id))
     _must_not_be_governed(key.purpose)
-    if key.retired is not None or key.compromised is not None:
+    if not key.is_in_force:
         raise Rejected(Reason.WRONG_STATE, f"key {payload.key_id.hex()} is {_end_of(key)} already")
     if key.purpose is Purpose.RECOVERY:
         _must_leave_recovery(context, institution)
@@ -189,7 +189,7 @@ def _signers(
     if transaction.signer != institution_id:
         raise Rejected(Reason.NOT_PERMITTED, f"{transaction.signer} may not change keys of {institution_id}")
     institution = context.institution(institution_id)
-    count = context.required_signatures(institution, transaction.kind)
+    count = institution.signatures_for(transaction.kind)
     purpose = Purpose.RECOVERY if _signed_by_recovery(context, transaction) else Purpose.TRANSACTION
     own = SignatureGroup(institution_id, frozenset({purpose}), count)
     if purpose is Purpose.RECOVERY and not authority_needed:
@@ -226,7 +226,7 @@ def _must_not_be_governed(purpose: Purpose) -> None:
 
 def _must_leave_recovery(context: Context, institution: Institution) -> None:
     """Refuse to retire a recovery key without which key changes could no longer be signed."""
-    needed = max(context.required_signatures(institution, kind) for kind in KEY_KINDS)
+    needed = max(institution.signatures_for(kind) for kind in KEY_KINDS)
     left = len(_recovery_keys_in_force(context, institution)) - 1
     if left < needed:
         raise Rejected(
@@ -238,7 +238,7 @@ def _recovery_keys_in_force(context: Context, institution: Institution) -> list[
     found = []
     for id_ in institution.keys:
         key = context.key(KeyReference(institution.id, id_))
-        if key.purpose is Purpose.RECOVERY and key.retired is None and key.compromised is None:
+        if key.purpose is Purpose.RECOVERY and key.is_in_force:
             found.append(id_)
     return found
 
