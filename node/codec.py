@@ -43,9 +43,14 @@ _AFTER_UNICODE_14: Final = _characters(_RANGES_AFTER_UNICODE_14)
 def _as_array(value: object) -> tuple[object, ...]:
     """Turn a struct into the array that stands for it, its tag (if it has one) first."""
     assert isinstance(value, msgspec.Struct), f"{type(value).__name__} has no canonical form"
+    tag = _tag_of(type(value))
     fields = msgspec.structs.astuple(value)
-    tag = value.__struct_config__.tag
     return fields if tag is None else (tag, *fields)
+
+
+@lru_cache(maxsize=256)
+def _tag_of(shape: type[msgspec.Struct]) -> object:
+    return shape.__struct_config__.tag
 
 
 _packer = msgpack.Packer(default=_as_array, use_bin_type=True, strict_types=False)

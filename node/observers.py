@@ -9,11 +9,12 @@ from typing import Final
 from node.chain.answers import Committed
 from node.chain.block import Block
 from node.chain.certificate import Certificate
+from node.chain.statements import Prepare
 from node.channels import Channel
 from node.clock import monotonic_seconds
 from node.consensus.effects import Effect, SignAndBroadcast
 from node.consensus.inputs import Input, MessageReceived
-from node.consensus.messages import NewView, Prepare, Proposal, Status, ViewChange
+from node.consensus.messages import NewView, Proposal, Status, ViewChange
 from node.errors import Rejected
 from node.log import get_logger
 from node.metrics import Metrics

@@ -20,6 +20,8 @@ from node.chain.certificate import (
     VerifyDigest,
     verify_consensus_signature,
 )
+from node.chain.rotation import Rotation, RotationOf
+from node.chain.statements import Commit, Prepare
 from node.chain.validator_set import ValidatorSet
 from node.consensus.core import Core, CoreOptions
 from node.consensus.effects import (
@@ -54,11 +56,9 @@ from node.consensus.inputs import (
 )
 from node.consensus.messages import (
     BlockReply,
-    Commit,
     Decided,
     Message,
     NewView,
-    Prepare,
     Proposal,
     Record,
     Signed,
@@ -67,7 +67,6 @@ from node.consensus.messages import (
     ViewChange,
     with_signature,
 )
-from node.consensus.rotation import Rotation, RotationOf
 from node.errors import Reason, Rejected
 from node.journal import Journal
 from node.limits import (

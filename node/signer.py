@@ -8,17 +8,8 @@ Source: PROTOCOL §5, "Persist before send".
 from typing import Final, Protocol, TypeAlias, assert_never
 
 from node.chain.certificate import Network
-from node.consensus.messages import (
-    Commit,
-    NewView,
-    Prepare,
-    Promise,
-    Proposal,
-    Status,
-    ViewChange,
-    header_of,
-    signing_digest,
-)
+from node.chain.statements import Commit, Prepare
+from node.consensus.messages import NewView, Promise, Proposal, Status, ViewChange, header_of, signing_digest
 from node.crypto.signing import Signer
 from node.errors import StorageError
 from node.primitives import HASH_BYTES, SIGNATURE_BYTES, Hash, PublicKey, Signature

@@ -4,7 +4,8 @@ It runs on a throw-away draft over the committed state. The clock is not asked: 
 time of the next block stands for it, and the builder asks again. Source: PROTOCOL §3.
 """
 
-from node.chain.execution import Frame, execute_transaction, parameters_of
+from node.chain.execution import execute_transaction, parameters_of
+from node.chain.frame import Frame
 from node.chain.verification import ParsedTransaction, TransactionCache
 from node.errors import Reason, Rejected
 from node.limits import BLOCK_COST_MAX

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from node import codec
 from node.chain.block import Block, Header
 from node.chain.certificate import Certificate
-from node.chain.execution import BlockDraft, Execution, Frame
+from node.chain.execution import BlockDraft, Execution
+from node.chain.frame import Frame
 from node.chain.mempool import Mempool
 from node.chain.verification import ParsedTransaction, TransactionCache
 from node.errors import Rejected

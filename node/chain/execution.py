@@ -8,27 +8,18 @@ Source: PROTOCOL §3, §4.
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from node.chain.certificate import Network
+from node.chain.frame import Frame
 from node.chain.receipt import Receipt, make_receipt
 from node.chain.records.network import Parameters
 from node.chain.rules.framework import Context, Event
+from node.chain.upkeep import begin_block, end_block
 from node.chain.validator_set import ValidatorSet
 from node.chain.verification import ParsedTransaction, TransactionCache, check_signatures
 from node.errors import Reason, Rejected
 from node.limits import BLOCK_COST_MAX, TRANSACTION_VALIDITY_HEIGHTS_MAX
-from node.primitives import Epoch, Hash, Height, TimestampMs
+from node.primitives import Hash, Height
 from node.state import keys
 from node.state.world_state import PreparedState, StateStore, WorldState
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """Where and when a block executes."""
-
-    network: Network
-    epoch: Epoch
-    height: Height
-    time_ms: TimestampMs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +29,7 @@ class Execution:
     transactions: tuple[ParsedTransaction, ...]
     receipts: tuple[Receipt, ...]
     events: tuple[Event, ...]
-    """Of all transactions, in order."""
+    """Of the upkeep before them, all transactions in order, and the upkeep after them."""
     prepared: PreparedState
     next_validators: ValidatorSet
     """The set that votes on the next height."""
@@ -54,16 +45,17 @@ class BlockDraft:
     """A block while its transactions execute one by one; used by validator and builder alike."""
 
     def __init__(self, state: StateStore, frame: Frame, recent: Container[Hash], cache: TransactionCache) -> None:
+        """Begin a block. Raises: Rejected: what it brings besides transactions is refused."""
         self._store = state
         self._frame = frame
         self._recent = recent
         self._cache = cache
         self._state = WorldState(state)
+        self._events = list(begin_block(self._state, frame))
         self._parameters = parameters_of(self._state)
         self._ids: set[Hash] = set()
         self._transactions: list[ParsedTransaction] = []
         self._receipts: list[Receipt] = []
-        self._events: list[Event] = []
         self._cost = 0
 
     def add(self, parsed: ParsedTransaction) -> None:
@@ -81,7 +73,8 @@ class BlockDraft:
         self._cost += parsed.cost
 
     def finish(self) -> Execution:
-        """Return what the block did, with the root of the state after it."""
+        """Return what the block did, with the root of the state after it; call once."""
+        self._events += end_block(self._state, self._frame)
         validators = self._state.get(keys.VALIDATOR_SET, ValidatorSet)
         assert validators is not None
         return Execution(
@@ -104,7 +97,8 @@ def execute_block(
     """Execute a block's transactions on the committed state, which stays as it is.
 
     `cache` makes it faster and never changes the answer.
-    Raises: Rejected(BAD_BLOCK) naming the first transaction that cannot be executed and why.
+    Raises: Rejected(BAD_BLOCK) naming the first transaction that cannot be executed and why; Rejected
+    as `begin_block`.
     """
     draft = BlockDraft(state, frame, recent, cache)
     for index, data in enumerate(transactions):
@@ -122,7 +116,7 @@ def execute_transaction(
     envelope = parsed.envelope
     check_window(envelope.valid_until_height, frame.height)
     draft = WorldState(base)
-    context = Context(draft, frame.network, frame.epoch, frame.height, frame.time_ms, parameters)
+    context = Context(draft, frame.network, frame.epoch, frame.height, frame.time_ms, frame.version, parameters)
     check_signatures(context, parsed, parsed.rule.signers(context, envelope, parsed.payload), cache)
     return draft, parsed.rule.execute(context, envelope, parsed.payload)
 

@@ -14,7 +14,8 @@ from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, 
 from node.chain.block_check import check_after_execution, check_before_execution, check_names, check_parent_certificate
 from node.chain.builder import bytes_free_beside, fill_block
 from node.chain.certificate import Certificate, Network, VerifyDigest, verify_consensus_signature
-from node.chain.execution import Execution, Frame, execute_block
+from node.chain.execution import Execution, execute_block
+from node.chain.frame import Frame
 from node.chain.genesis import genesis_block, genesis_changes
 from node.chain.genesis_document import GenesisDocument
 from node.chain.index import Index, Place, credential_ids
@@ -224,7 +225,7 @@ class Ledger:
         execution = filled.execution
         header = self._header(frame, proposer, parent_certificate, execution)
         data = tuple(parsed.data for parsed in execution.transactions)
-        block = Block(header, data, (), parent_certificate)
+        block = Block(header, data, frame.evidence, parent_certificate)
         self._keep(header.hash(), block, execution)
         return block
 
@@ -374,8 +375,18 @@ class Ledger:
 
     # --- inside ---
 
-    def _next_frame(self, time_ms: TimestampMs) -> Frame:
-        return Frame(self.network, self._head.epoch, self._head.height + 1, time_ms)
+    def _next_frame(self, time_ms: TimestampMs, block: Block | None = None) -> Frame:
+        """Return the frame of the next block; without one, of a block that this node would build."""
+        return Frame(
+            self.network,
+            self.epoch,
+            self._head.height + 1,
+            time_ms,
+            PROTOCOL_VERSION,
+            self._head,
+            self._head_certificate if block is None else block.parent_certificate,
+            () if block is None else block.evidence,
+        )
 
     def _header(
         self,
@@ -396,14 +407,14 @@ class Ledger:
                 execution.next_validators.hash,
             )
         return Header(
-            PROTOCOL_VERSION,
+            frame.version,
             self.network.chain_id,
             frame.epoch,
             frame.height,
             self._head_hash,
             frame.time_ms,
             roots[0],
-            evidence_root(()),
+            evidence_root(frame.evidence),
             roots[1],
             roots[2],
             parent.next_validators_hash,
@@ -422,7 +433,11 @@ class Ledger:
             block, self._head, self.network, self._head_certificate, self._parent_validators, self._verify_digest
         )
         execution = execute_block(
-            self.state, self._next_frame(block.header.timestamp_ms), block.transactions, self._recent, self._cache
+            self.state,
+            self._next_frame(block.header.timestamp_ms, block),
+            block.transactions,
+            self._recent,
+            self._cache,
         )
         check_after_execution(block.header, execution)
         self._keep(block_hash, block, execution)

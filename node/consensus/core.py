@@ -16,6 +16,8 @@ import msgspec
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Network, Phase, VerifyDigest, verify_consensus_signature
+from node.chain.rotation import Rotation, RotationOf
+from node.chain.statements import Commit, Prepare, ProposalHead, SignedPart
 from node.chain.validator_set import ValidatorSet
 from node.consensus import body, status, view_change
 from node.consensus.effects import (
@@ -50,18 +52,14 @@ from node.consensus.messages import (
     AnyProposal,
     BlockReply,
     BlockRequest,
-    Commit,
     Decided,
     KeptBlock,
     Message,
     NewView,
-    Prepare,
     Prepared,
     PromisedProposal,
     Proposal,
-    ProposalHead,
     Signed,
-    SignedPart,
     SignsFrom,
     Status,
     Step,
@@ -70,7 +68,6 @@ from node.consensus.messages import (
     header_of,
 )
 from node.consensus.recovery import SafeStart, restore
-from node.consensus.rotation import Rotation, RotationOf
 from node.consensus.status import Claims
 from node.consensus.timeouts import ViewTimeouts
 from node.consensus.verification import Verifier, check_proposal, check_view_change

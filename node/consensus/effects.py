@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate
+from node.chain.statements import SignedPart
 from node.consensus.inputs import Timer
-from node.consensus.messages import Message, Record, Signed, SignedPart
+from node.consensus.messages import Message, Record, Signed
 from node.primitives import Hash, Height, InstitutionId, TimestampMs
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from node.chain.block import Block, Header
 from node.chain.certificate import Certificate, Network, Phase
+from node.chain.rotation import Rotation
 from node.chain.validator_set import ValidatorSet
 from node.consensus.messages import AnyProposal, Step, ViewChange, Vote
-from node.consensus.rotation import Rotation
 from node.consensus.timeouts import ViewTimeouts
 from node.consensus.votes import ViewChangeBook, VoteBook
 from node.limits import BLOCKS_PER_HEIGHT_MAX

@@ -12,9 +12,17 @@ from typing import Annotated, Final, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta
 
-from node import codec
 from node.chain.block import Block
-from node.chain.certificate import Certificate, Network, Phase, vote_digest
+from node.chain.certificate import Certificate, Network
+from node.chain.statements import (
+    Commit,
+    Prepare,
+    ProposalHead,
+    SignedPart,
+    ViewChangeHead,
+    bound_to,
+    statement_digest,
+)
 from node.crypto.hashing import Tag, tagged
 from node.limits import VALIDATORS_MAX
 from node.primitives import (
@@ -48,61 +56,11 @@ class Step(IntEnum):
     """A quorum of commits is known and the block handed to the ledger."""
 
 
-class ProposalHead(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The signed part of a Proposal or NewView: two of these for one view are evidence."""
-
-    epoch: Epoch
-    height: Height
-    view: View
-    """0 in a Proposal, above 0 in a NewView."""
-    block_hash: Hash
-    validator: ValidatorIndex
-    """The proposer of (height, view)."""
-    signature: Signature
-
-
-class ViewChangeHead(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The signed part of a ViewChange: the view asked for and the highest prepared block claimed."""
-
-    epoch: Epoch
-    height: Height
-    view: View
-    """The view v' that the signer enters; it never votes below it again."""
-    prepared_view: View | None
-    """Highest view in which the signer holds a prepared certificate of this height; nil for none."""
-    prepared_hash: Hash | None
-    """Block of that certificate; nil exactly when `prepared_view` is."""
-    validator: ValidatorIndex
-    signature: Signature
-
-
 class Proposal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
     """PRE-PREPARE of view 0."""
 
     head: ProposalHead
     block: Block
-
-
-class Prepare(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
-    """The signer has accepted, executed and stored the block."""
-
-    epoch: Epoch
-    height: Height
-    view: View
-    block_hash: Hash
-    validator: ValidatorIndex
-    signature: Signature
-
-
-class Commit(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
-    """The signer holds a prepared certificate; this signature is what light clients check."""
-
-    epoch: Epoch
-    height: Height
-    view: View
-    block_hash: Hash
-    validator: ValidatorIndex
-    signature: Signature
 
 
 class ViewChange(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
@@ -199,8 +157,6 @@ Vote: TypeAlias = Prepare | Commit
 Promise: TypeAlias = AnyProposal | Vote | ViewChange
 """What binds its signer: persisted, then signed at most once per (epoch, height, view, step)."""
 Signed: TypeAlias = Promise | Status
-SignedPart: TypeAlias = ProposalHead | ViewChangeHead | Vote
-"""The part of a promise that its signature covers."""
 Message: TypeAlias = Signed | BlockRequest | BlockReply | Decided
 Record: TypeAlias = PromisedProposal | Vote | ViewChange | Prepared | KeptBlock | SignsFrom
 """What a replica must have on disk before it acts on it."""
@@ -232,26 +188,7 @@ def with_signature(message: S, signature: Signature) -> S:
 
 
 def signing_digest(network: Network, part: SignedPart | Status) -> Hash:
-    """Return the 32-byte digest that is signed.
-
-    Prepare and Commit do not name their signer: the same digest stands in everybody's vote, so a
-    certificate is one digest and Q signatures; the key says who signed.
-    """
-    match part:
-        case Prepare():
-            return vote_digest(network, Phase.PREPARE, part.epoch, part.height, part.view, part.block_hash)
-        case Commit():
-            return vote_digest(network, Phase.COMMIT, part.epoch, part.height, part.view, part.block_hash)
-        case ProposalHead():
-            tag = Tag.NEW_VIEW if part.view else Tag.PROPOSAL
-            return tagged(tag, _bound(network, part.epoch, part.height, part.view, part.block_hash))
-        case ViewChangeHead():
-            claim = (part.prepared_view, part.prepared_hash)
-            return tagged(Tag.VIEW_CHANGE, _bound(network, part.epoch, part.height, part.view, *claim))
-        case Status():
-            fields = msgspec.structs.astuple(part)[:-1]
-            return tagged(Tag.STATUS_MESSAGE, _bound(network, *fields))
-
-
-def _bound(network: Network, *fields: object) -> bytes:
-    return codec.encode((network.chain_id, network.genesis_hash, *fields))
+    """Return the 32-byte digest that is signed."""
+    if isinstance(part, Status):
+        return tagged(Tag.STATUS_MESSAGE, bound_to(network, *msgspec.structs.astuple(part)[:-1]))
+    return statement_digest(network, part)

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 
 from node.chain.certificate import Phase
+from node.chain.statements import Commit, Prepare
 from node.consensus.effects import Effect, Persist, SignAndBroadcast
 from node.consensus.height import HeightState
 from node.consensus.messages import (
-    Commit,
     KeptBlock,
     NewView,
-    Prepare,
     Prepared,
     PromisedProposal,
     Proposal,

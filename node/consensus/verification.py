@@ -7,18 +7,10 @@ from itertools import pairwise
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Network, Phase, VerifyDigest
+from node.chain.statements import SignedPart, ViewChangeHead
 from node.chain.validator_set import ValidatorSet
 from node.consensus.height import HeightContext
-from node.consensus.messages import (
-    AnyProposal,
-    NewView,
-    Proposal,
-    SignedPart,
-    Status,
-    ViewChange,
-    ViewChangeHead,
-    signing_digest,
-)
+from node.consensus.messages import AnyProposal, NewView, Proposal, Status, ViewChange, signing_digest
 from node.errors import Reason, Rejected
 from node.limits import CLOCK_AHEAD_MAX_MS, HEARTBEAT_MS, VERIFIED_SIGNATURES_MAX
 from node.primitives import Hash, PublicKey, Signature, ValidatorIndex

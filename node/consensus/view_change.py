@@ -8,20 +8,12 @@ from collections.abc import Iterator
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate
+from node.chain.statements import ProposalHead, ViewChangeHead
 from node.consensus import body
 from node.consensus.effects import BuildBlock, Effect, Persist, SetTimer, SignAndBroadcast
 from node.consensus.height import HeightState
 from node.consensus.inputs import Timer, TimerKind
-from node.consensus.messages import (
-    UNSIGNED,
-    KeptBlock,
-    NewView,
-    PromisedProposal,
-    ProposalHead,
-    Step,
-    ViewChange,
-    ViewChangeHead,
-)
+from node.consensus.messages import UNSIGNED, KeptBlock, NewView, PromisedProposal, Step, ViewChange
 from node.primitives import View
 
 

@@ -4,11 +4,10 @@ Nothing here verifies; only what is genuine is added. Votes of different views a
 each tally is for one (phase, view, block hash).
 """
 
-from collections.abc import Iterator
-
 from node.chain.certificate import Certificate, Phase, VoteSignature
+from node.chain.statements import Commit, Prepare
 from node.chain.validator_set import ValidatorSet
-from node.consensus.messages import Commit, Prepare, ViewChange, Vote
+from node.consensus.messages import ViewChange, Vote
 from node.crypto.signing import Algorithm
 from node.limits import VIEW_CHANGES_PER_VALIDATOR_MAX, VOTE_VIEWS_PER_VALIDATOR_MAX
 from node.primitives import Epoch, Hash, Height, Signature, ValidatorIndex, View
@@ -88,6 +87,8 @@ class ViewChangeBook:
     def __init__(self, validators: ValidatorSet) -> None:
         self._validators = validators
         self._held: dict[ValidatorIndex, dict[View, ViewChange]] = {}
+        self._highest: dict[ValidatorIndex, View] = {}
+        """The highest view of each in `_held`: asked for after every input."""
 
     def held(self, validator: ValidatorIndex, view: View) -> ViewChange | None:
         """Return a validator's ViewChange to a view, or None."""
@@ -107,6 +108,7 @@ class ViewChangeBook:
         views[head.view] = message
         if len(views) > VIEW_CHANGES_PER_VALIDATOR_MAX:
             del views[min(views)]
+        self._highest[head.validator] = max(views)
 
     def at(self, view: View) -> list[ViewChange]:
         """Return the ViewChanges for exactly this view, ascending by validator."""
@@ -114,22 +116,21 @@ class ViewChangeBook:
 
     def members_at_least(self, view: View) -> int:
         """Return how many distinct members ask for this view or any higher one. [T2]"""
-        return sum(1 for highest in self._highest() if highest >= view)
+        return sum(1 for highest in self._highest.values() if highest >= view)
 
     def view_to_join(self, current: View) -> View | None:
         """Return the smallest view that one of at least f+1 members above `current` asks for. [V2]
 
         One of f+1 is honest, so its view was reached by the rules; the smallest is at most that one.
         """
-        above = [highest for highest in self._highest() if highest > current]
+        if not self._highest:
+            return None
+        above = [highest for highest in self._highest.values() if highest > current]
         return min(above) if len(above) > self._validators.max_faulty else None
 
     def askers(self, view: View) -> list[ValidatorIndex]:
         """Return who asks for this view or a higher one, ascending."""
-        return [i for i in sorted(self._held) if max(self._held[i]) >= view]
-
-    def _highest(self) -> Iterator[View]:
-        return (max(views) for views in self._held.values())
+        return [i for i in sorted(self._highest) if self._highest[i] >= view]
 
 
 def phase_of(vote: Vote) -> Phase:

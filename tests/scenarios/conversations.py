@@ -8,8 +8,9 @@ Height/view stand as 1/0. A proposes in view 0 of height 1, B in view 1, and so 
 from collections.abc import Callable
 from pathlib import Path
 
+from node.chain.statements import Commit, Prepare
 from node.consensus.inputs import TimerKind
-from node.consensus.messages import Commit, Decided, NewView, Prepare, Proposal, Status, ViewChange
+from node.consensus.messages import Decided, NewView, Proposal, Status, ViewChange
 from tests.scenarios.table import Table, between, either, of_type
 
 FOLDER = Path(__file__).resolve().parent

@@ -8,20 +8,18 @@ from collections.abc import Callable
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate
+from node.chain.statements import Commit, Prepare, ViewChangeHead
 from node.consensus.inputs import Timer, TimerKind
 from node.consensus.messages import (
     BlockReply,
     BlockRequest,
-    Commit,
     Decided,
     Message,
     NewView,
-    Prepare,
     Proposal,
     Signed,
     Status,
     ViewChange,
-    ViewChangeHead,
     signed_part,
     signing_digest,
     with_signature,

@@ -12,18 +12,16 @@ import msgspec
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Network
+from node.chain.statements import Commit, Prepare, ViewChangeHead
 from node.consensus.messages import (
     BlockReply,
-    Commit,
     Message,
     NewView,
-    Prepare,
     Promise,
     Proposal,
     Signed,
     Status,
     ViewChange,
-    ViewChangeHead,
     header_of,
     signed_part,
     signing_digest,

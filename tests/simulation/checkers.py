@@ -4,15 +4,8 @@ from dataclasses import dataclass, field
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate
-from node.consensus.messages import (
-    Commit,
-    Message,
-    NewView,
-    Prepare,
-    Proposal,
-    ViewChange,
-    header_of,
-)
+from node.chain.statements import Commit, Prepare
+from node.consensus.messages import Message, NewView, Proposal, ViewChange, header_of
 from node.crypto.hashing import Tag, sha256
 from node.primitives import Hash
 from tests.simulation.oracle import Oracle

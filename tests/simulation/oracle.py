@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from node import codec
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Network
+from node.chain.statements import ViewChangeHead
 from node.chain.validator_set import ValidatorSet
-from node.consensus.messages import NewView, Proposal, ViewChange, ViewChangeHead
+from node.consensus.messages import NewView, Proposal, ViewChange
 from node.crypto.hashing import Tag, tagged
 from tests.simulation.parts import KeyRing
 

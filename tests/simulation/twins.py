@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from node.chain.rotation import Rotation
 from node.chain.validator_set import ValidatorSet
-from node.consensus.rotation import Rotation
 from node.primitives import ValidatorIndex, View
 from tests.simulation.plan import quiet
 from tests.simulation.world import World

@@ -11,9 +11,9 @@ from random import Random
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate
+from node.chain.rotation import Rotation, RotationOf, proposer_order
 from node.consensus.effects import Effect
 from node.consensus.inputs import Input, Timer, TimerKind
-from node.consensus.rotation import Rotation, RotationOf, proposer_order
 from node.crypto.hashing import sha256
 from node.errors import Rejected
 from node.journal import Journal

@@ -9,10 +9,11 @@ import pytest
 import structlog
 
 from node.chain.rules.catalogue import DefinitionPublish
+from node.chain.statements import Prepare, ProposalHead, ViewChangeHead
 from node.channels import Channel
 from node.consensus.effects import SignAndBroadcast
 from node.consensus.inputs import MessageReceived, TransactionsPending
-from node.consensus.messages import UNSIGNED, Prepare, Proposal, ProposalHead, ViewChange, ViewChangeHead
+from node.consensus.messages import UNSIGNED, Proposal, ViewChange
 from node.errors import Reason, Rejected
 from node.log import configure
 from node.metrics import Metrics

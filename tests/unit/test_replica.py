@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from node.chain.certificate import Phase
+from node.chain.statements import Commit, Prepare
 from node.consensus.inputs import Timer, TimerKind
-from node.consensus.messages import Commit, Prepare, Status, Step
+from node.consensus.messages import Status, Step
 from node.errors import Reason, Rejected
 from node.journal import Journal
 from node.limits import CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from node.consensus.messages import UNSIGNED, Prepare, Status, signing_digest
+from node.chain.statements import Prepare
+from node.consensus.messages import UNSIGNED, Status, signing_digest
 from node.crypto.signing import Algorithm, Ed25519Signer, verify
 from node.errors import StorageError
 from node.signer import LocalSigner, SigningRefused

@@ -68,6 +68,8 @@ class Context:
     """Of the block that includes it."""
     time_ms: TimestampMs
     """Block time."""
+    version: int
+    """Protocol version that judges the block."""
     parameters: Parameters
 
     def act(self, transaction: Transaction) -> Act:

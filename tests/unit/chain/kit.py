@@ -9,8 +9,9 @@ import pytest
 
 from node import codec
 from node.chain.answers import Committed
-from node.chain.block import Block
+from node.chain.block import PROTOCOL_VERSION, Block
 from node.chain.certificate import Certificate, Network, Phase, VoteSignature, vote_digest
+from node.chain.frame import Frame
 from node.chain.genesis import genesis_hash
 from node.chain.genesis_document import (
     GenesisDocument,
@@ -192,6 +193,20 @@ class TestChain:
         self.store = store or MemoryStore()
         self.ledger = Ledger.open(self.store, self.document)
         self.network = Network(self.document.chain_id, genesis_hash(self.document))
+
+    @property
+    def next_frame(self) -> Frame:
+        """Frame of the next block, a block interval after the head."""
+        head = self.ledger.head
+        return Frame(
+            self.network,
+            self.ledger.epoch,
+            self.next_height,
+            self.next_time_ms,
+            PROTOCOL_VERSION,
+            head,
+            self.ledger.head_certificate,
+        )
 
     @property
     def next_height(self) -> Height:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from node import codec
 from node.chain.block import Block
-from node.chain.execution import BlockDraft, Frame, execute_block
+from node.chain.execution import BlockDraft, execute_block
 from node.chain.receipt import Receipt, ReceiptEvent, receipts_root
 from node.chain.recent_ids import RecentIds
 from node.chain.records.institution import RequiredSignatures
@@ -190,7 +190,7 @@ def test_known_signature_does_not_outlive_its_key(chain: TestChain) -> None:
 
 def execute(chain: TestChain, *transactions: bytes, cache: TransactionCache | None = None) -> tuple[bytes, bytes]:
     """Execute transactions as the next block; return state root and receipts root."""
-    frame = Frame(chain.network, 0, chain.next_height, chain.next_time_ms)
+    frame = chain.next_frame
     found = execute_block(
         chain.ledger.state, frame, transactions, RecentIds(), cache or TransactionCache(chain.network, 0)
     )
@@ -268,7 +268,7 @@ def test_repeat_inside_a_block_and_of_the_last_blocks_is_refused(chain: TestChai
     assert (
         refused.value.detail == f"transaction 1: duplicate: {tx_id.hex()} is in one of the last blocks or in this one"
     )
-    frame = Frame(chain.network, 0, chain.next_height, chain.next_time_ms)
+    frame = chain.next_frame
     recent = RecentIds()
     recent.add(1, [tx_id])
     with pytest.raises(Rejected) as refused:
@@ -295,7 +295,7 @@ def test_block_above_its_cost_is_refused(chain: TestChain, monkeypatch: pytest.M
 def test_refused_transaction_leaves_the_draft_as_it_was(chain: TestChain) -> None:
     """The builder tries and goes on."""
     cache = TransactionCache(chain.network, 0)
-    frame = Frame(chain.network, 0, chain.next_height, chain.next_time_ms)
+    frame = chain.next_frame
     draft = BlockDraft(chain.ledger.state, frame, RecentIds(), cache)
     with pytest.raises(Rejected):
         draft.add(cache.parse(chain.transaction("institution.reinstate", Reinstate(UGTO, "x"), signer=SEG)))

@@ -5,6 +5,8 @@ from typing import TypeVar
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Phase, VoteSignature, vote_digest
+from node.chain.rotation import Rotation
+from node.chain.statements import Commit, Prepare, ProposalHead, ViewChangeHead
 from node.chain.validator_set import Validator, ValidatorSet
 from node.consensus.core import Core, CoreOptions
 from node.consensus.effects import (
@@ -31,22 +33,17 @@ from node.consensus.inputs import (
 )
 from node.consensus.messages import (
     UNSIGNED,
-    Commit,
     Message,
     NewView,
-    Prepare,
     Proposal,
-    ProposalHead,
     Record,
     Signed,
     Status,
     ViewChange,
-    ViewChangeHead,
     signed_part,
     signing_digest,
     with_signature,
 )
-from node.consensus.rotation import Rotation
 from node.errors import Rejected
 from node.primitives import Hash
 from tests.simulation.parts import KeyRing

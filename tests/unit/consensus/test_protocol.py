@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from node.chain.certificate import Phase
+from node.chain.statements import Commit, Prepare
 from node.consensus import verification
 from node.consensus.effects import (
     BuildBlock,
@@ -38,11 +39,9 @@ from node.consensus.messages import (
     UNSIGNED,
     BlockReply,
     BlockRequest,
-    Commit,
     Decided,
     KeptBlock,
     NewView,
-    Prepare,
     Prepared,
     PromisedProposal,
     Proposal,

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.chain.certificate import Phase
-from node.consensus.messages import UNSIGNED, Commit, Prepare
+from node.chain.statements import Commit, Prepare
+from node.consensus.messages import UNSIGNED
 from node.consensus.votes import ViewChangeBook, VoteBook, has_bit, phase_of
 from node.limits import VOTE_VIEWS_PER_VALIDATOR_MAX
 from tests.unit.consensus.desk import Desk

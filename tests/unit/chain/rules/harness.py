@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from node import codec
+from node.chain.block import PROTOCOL_VERSION
 from node.chain.certificate import Network
 from node.chain.records.common import Act, Credits, KeyReference, Level, Translation
 from node.chain.records.credential import (
@@ -246,7 +247,7 @@ class World:
         self.state.put(plain_key, msgspec.structs.replace(record, compromised=mark))
 
     def context(self) -> Context:
-        return Context(WorldState(self.state), NETWORK, 0, self.height, self.time_ms, self.parameters)
+        return Context(WorldState(self.state), NETWORK, 0, self.height, self.time_ms, PROTOCOL_VERSION, self.parameters)
 
     def transaction(
         self,

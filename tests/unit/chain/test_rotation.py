@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.consensus.rotation import Rotation, proposer_order
+from node.chain.rotation import Rotation, proposer_order
 from tests.unit.consensus.desk import Desk
 
 

@@ -1,7 +1,6 @@
 """Who proposes: rotation over the set in an order fixed by hash.
 
 The order depends on the set alone, so nobody can choose a place in it without changing the set.
-Demerits will pass over at most f members of this order; this file is where that belongs.
 """
 
 from collections.abc import Callable

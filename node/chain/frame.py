@@ -1,0 +1,25 @@
+"""Where, when and on what a block executes. Source: PROTOCOL §4."""
+
+from dataclasses import dataclass
+
+from node.chain.block import Header
+from node.chain.certificate import Certificate, Network
+from node.primitives import Epoch, Height, TimestampMs
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What an execution depends on besides the state and the transactions."""
+
+    network: Network
+    epoch: Epoch
+    height: Height
+    time_ms: TimestampMs
+    """Block time."""
+    version: int
+    """Protocol version that judges the block."""
+    parent: Header
+    parent_certificate: Certificate | None
+    """The one inside the block, so every node reads the same view and the same signers from it."""
+    evidence: tuple[bytes, ...] = ()
+    """Of the block; in the first block of an epoch its recovery document alone."""

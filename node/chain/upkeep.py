@@ -1,0 +1,21 @@
+"""What a block does to the state besides its transactions: before the first of them and after the last.
+
+Each step is one call into the module that knows about it; most blocks change nothing here.
+Source: PROTOCOL §5.
+"""
+
+from node.chain.frame import Frame
+from node.chain.rules.framework import Event
+from node.state.world_state import WorldState
+
+
+def begin_block(state: WorldState, frame: Frame) -> tuple[Event, ...]:
+    """Apply what the block brings beside its transactions. Raises: Rejected."""
+    del state, frame
+    return ()
+
+
+def end_block(state: WorldState, frame: Frame) -> tuple[Event, ...]:
+    """Apply what falls due with this height."""
+    del state, frame
+    return ()
