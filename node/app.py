@@ -18,6 +18,7 @@ from aiohttp import web
 
 from node import gossip, sync
 from node.chain.answers import Committed, Submission
+from node.chain.certificate import verify_consensus_signature
 from node.chain.ledger import Ledger
 from node.chain.records.credential import Batch
 from node.chain.records.definition import Definition
@@ -26,6 +27,7 @@ from node.channels import Channel
 from node.clock import monotonic_seconds, wall_ms
 from node.config import DATA_FOLDER, FRESH_KEY_FILE, Config, load_config, split_address
 from node.crypto.signing import Signer
+from node.crypto.verified import SignatureCache
 from node.environment import Callbacks, ReplicaEnvironment
 from node.errors import ConfigError, Reason, Rejected, StorageError
 from node.home import Home, locked, read_home
@@ -149,7 +151,8 @@ class Node:
         """What clients sent and could not be taken."""
         self._callbacks = Callbacks(asyncio.get_running_loop(), self.fail)
 
-        self.ledger = Ledger.open(chain_store, home.genesis)
+        self._signatures = SignatureCache(verify_consensus_signature)
+        self.ledger = Ledger.open(chain_store, home.genesis, verify_digest=self._signatures)
         self.metrics = Metrics()
         self._waiters = Waiters()
         self._worker = Worker()
@@ -174,6 +177,7 @@ class Node:
             environment=self._environment,
             member=self._member(journal_store, signer_store),
             observer=ConsensusObserver(self.metrics, is_verbose=config.log.level == "debug"),
+            verify_digest=self._signatures,
         )
         self._network = self._make_network(node_signer)
         self._sync = self._make_sync()
@@ -234,6 +238,7 @@ class Node:
                 moved=self._replica.on_committed_by_sync,
                 is_validator=lambda: self._membership.is_validator(self._config.node.institution),
                 rejected=self._on_rejected_by_sync,
+                verify_digest=self._signatures,
             )
         )
 

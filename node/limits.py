@@ -99,6 +99,9 @@ BLOCK_ANSWERS_PER_PEER_MAX: Final = 4
 DECIDED_ANSWERERS: Final = 2
 """Validators that answer a laggard in one second; who it is rotates."""
 VERIFIED_SIGNATURES_MAX: Final = 32_768
+"""Answers kept, 8 MB: the Prepares and Commits of a hundred and sixty heights with 100 validators."""
+REFUSED_SIGNATURES_MAX: Final = 4_096
+"""Forged signatures remembered as such."""
 CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX: Final = 2_000
 CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX: Final = 32 * 1024 * 1024
 UNDO_HEIGHTS_MAX: Final = 1_024

@@ -11,8 +11,9 @@ from node.chain.statements import SignedPart, ViewChangeHead
 from node.chain.validator_set import ValidatorSet
 from node.consensus.height import HeightContext
 from node.consensus.messages import AnyProposal, NewView, Proposal, Status, ViewChange, signing_digest
+from node.crypto.verified import SignatureCache
 from node.errors import Reason, Rejected
-from node.limits import CLOCK_AHEAD_MAX_MS, HEARTBEAT_MS, VERIFIED_SIGNATURES_MAX
+from node.limits import CLOCK_AHEAD_MAX_MS, HEARTBEAT_MS
 from node.primitives import Hash, PublicKey, Signature, ValidatorIndex
 
 
@@ -20,28 +21,18 @@ class Verifier:
     """Checks each distinct signature once, for good or bad. [B3]"""
 
     def __init__(self, network: Network, verify_digest: VerifyDigest) -> None:
+        """Take a cache that others share, or anything that verifies, which then gets a cache of its own."""
         self._network = network
-        self._verify_digest = verify_digest
-        self._results: dict[tuple[PublicKey, Hash, Signature], bool] = {}
+        self._signatures = verify_digest if isinstance(verify_digest, SignatureCache) else SignatureCache(verify_digest)
 
     def is_genuine(self, public_key: PublicKey, digest: Hash, signature: Signature) -> bool:
-        """Tell whether a signature holds; the oldest results are forgotten beyond the bound."""
-        key = (public_key, digest, signature)
-        result = self._results.get(key)
-        if result is None:
-            result = self._verify_digest(public_key, digest, signature)
-            self._remember(key, genuine=result)
-        return result
+        """Tell whether a signature holds."""
+        return self._signatures(public_key, digest, signature)
 
     def trust(self, validators: ValidatorSet, part: SignedPart) -> None:
         """Take note of a signature that our own signer has just made."""
         public_key = validators.members[part.validator].public_key
-        self._remember((public_key, signing_digest(self._network, part), part.signature), genuine=True)
-
-    def _remember(self, key: tuple[PublicKey, Hash, Signature], *, genuine: bool) -> None:
-        if key not in self._results and len(self._results) >= VERIFIED_SIGNATURES_MAX:
-            del self._results[next(iter(self._results))]
-        self._results[key] = genuine
+        self._signatures.trust(public_key, signing_digest(self._network, part), part.signature)
 
     def check_signature(self, validators: ValidatorSet, part: SignedPart | Status) -> None:
         """Check that a member signed this part.

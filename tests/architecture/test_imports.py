@@ -17,6 +17,7 @@ CONSENSUS_MAY_IMPORT = {
     "node.crypto.hashing",
     "node.crypto.signing",
     "node.crypto.merkle",
+    "node.crypto.verified",
     "node.chain.block",
     "node.chain.validator_set",
     "node.chain.certificate",

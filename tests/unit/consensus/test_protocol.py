@@ -8,7 +8,6 @@ import pytest
 
 from node.chain.certificate import Phase
 from node.chain.statements import Commit, Prepare
-from node.consensus import verification
 from node.consensus.effects import (
     BuildBlock,
     CommitBlock,
@@ -53,6 +52,7 @@ from node.consensus.messages import (
     ViewChange,
     with_signature,
 )
+from node.crypto import verified
 from node.errors import Reason
 from node.limits import (
     CLOCK_AHEAD_MAX_MS,
@@ -1057,7 +1057,7 @@ def test_b3_each_signature_is_verified_once() -> None:
         checked.append(signature)
         return verify(public_key, digest, signature)
 
-    desk.core._verifier._verify_digest = counting
+    desk.core._verifier._signatures._verify = counting
     bad = with_signature(desk.prepare(desk.others[0], 0, b"h" * 32), UNSIGNED)
     for _ in range(2):
         desk.refused(bad)
@@ -1065,13 +1065,30 @@ def test_b3_each_signature_is_verified_once() -> None:
     assert len(checked) == 2
 
 
+def test_b3_a_certificate_of_votes_seen_one_by_one_costs_nothing() -> None:
+    """[B3] The certificate in block h+1 may have other signers than ours: what was counted at h is not verified again."""
+    desk = Desk(7)
+    cache = verified.SignatureCache(desk.ring.verify)
+    desk.core._verifier._signatures = cache
+    block_hash = desk.block().hash()
+    desk.receive(desk.proposal(desk.block()))
+    for other in desk.others:
+        desk.receive(desk.prepare(other, 0, block_hash))
+    for other in desk.others[:4]:  # with our own: Q = 5
+        desk.receive(desk.commit(other, 0, block_hash))
+    before = cache.verifications
+    for signers in ([desk.me, *desk.others[:4]], [desk.me, *desk.others[1:5]]):
+        desk.certificate(Phase.COMMIT, 0, block_hash, signers).check(desk.network, desk.validators, cache)
+    assert cache.verifications - before == 1  # the Commit that came after the decision
+
+
 def test_b3_what_our_own_signer_made_counts_towards_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """[B3] Each height brings messages of our own: they too push out the oldest results."""
-    monkeypatch.setattr(verification, "VERIFIED_SIGNATURES_MAX", 4)
+    monkeypatch.setattr(verified, "VERIFIED_SIGNATURES_MAX", 4)
     desk = Desk()
     for view in range(1, 9):
         desk.run(MessageSigned(NOW_MS, desk.view_change(desk.me, view)))
-    assert len(desk.core._verifier._results) == 4
+    assert len(desk.core._verifier._signatures._good) == 4
 
 
 def test_b4_a_peer_gets_four_proposals_judged_a_tick() -> None:
