@@ -5,6 +5,7 @@ Votes of different views are never added up: by nobody, anywhere. Source: PROTOC
 
 from collections.abc import Callable
 from enum import IntEnum
+from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, TypeAlias
 
@@ -89,8 +90,9 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
         return tagged(Tag.CERTIFICATE, codec.encode(self))
 
 
+@lru_cache(maxsize=1_024)
 def vote_digest(network: Network, phase: Phase, epoch: Epoch, height: Height, view: View, block_hash: Hash) -> Hash:
-    """Return the digest that a Prepare or a Commit signs."""
+    """Return the digest that a Prepare or a Commit signs: one for all voters, so the latest are kept."""
     tag = Tag.PREPARE if phase is Phase.PREPARE else Tag.COMMIT
     return tagged(
         tag,
