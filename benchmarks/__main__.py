@@ -3,7 +3,16 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("micro_state", "micro_chain", "micro_documents", "micro_p2p", "rpc_load", "start_up", "cluster", "wide_area")
+BENCHMARKS = (
+    "micro_state",
+    "micro_chain",
+    "micro_documents",
+    "micro_p2p",
+    "rpc_load",
+    "start_up",
+    "cluster",
+    "wide_area",
+)
 
 
 def main() -> int:

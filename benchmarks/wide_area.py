@@ -27,7 +27,7 @@ from typing import Any, Final
 from benchmarks.report import save
 from node import codec
 from node.chain.block import Block
-from node.chain.certificate import Certificate
+from node.chain.certificate import Certificate, verify_consensus_signature
 from node.chain.definition_file import read_definition
 from node.chain.ledger import Ledger
 from node.chain.records.institution import Purpose
@@ -37,6 +37,7 @@ from node.chain.transaction import make_transaction
 from node.consensus.effects import Effect
 from node.consensus.inputs import Input, Timer, TimerKind
 from node.crypto import merkle
+from node.crypto.verified import SignatureCache
 from node.errors import Rejected
 from node.journal import Journal
 from node.keystore import InstitutionSigner
@@ -111,7 +112,7 @@ class Emulation:
         (x, y), (u, v) = self.places[one], self.places[other]
         low, high = DELAY_US
         straight = low + (high - low) * min(1.0, ((x - u) ** 2 + (y - v) ** 2) ** 0.5 / 2**0.5)
-        return round(straight * (1 + self.random.uniform(0, JITTER_PERCENT / 100)))
+        return int(straight * (1 + self.random.uniform(0, JITTER_PERCENT / 100)))
 
     def run_until(self, is_over: Callable[[], bool]) -> None:
         """Take events in order until a condition holds."""
@@ -123,7 +124,9 @@ class Emulation:
 class Machine:
     """One validator with one core; fills the replica's `Environment` and `Observer`."""
 
-    def __init__(self, emulation: Emulation, index: int, testnet: Testnet, ledger: Ledger, disk: SlowDisk) -> None:
+    def __init__(self, emulation: Emulation, index: int, testnet: Testnet) -> None:
+        disk, signatures = SlowDisk(), SignatureCache(verify_consensus_signature)
+        ledger = Ledger.open(disk, testnet.document, verify_digest=signatures)
         self._emulation = emulation
         self._index = index
         self._start_ms = ledger.genesis.time_ms + 1_000
@@ -149,6 +152,7 @@ class Machine:
             environment=self,
             member=Member(LocalSigner(key, ledger.network, self._disks[2]), journal, bytes(32)),
             observer=self,
+            verify_digest=signatures,
         )
 
     def work(self, action: Callable[[], None]) -> None:
@@ -299,9 +303,8 @@ class Network:
         self.emulation = Emulation(Random(7))
         emulation = self.emulation
         for index in range(len(testnet.nodes)):
-            disk = SlowDisk()
             emulation.places.append((emulation.random.random(), emulation.random.random()))
-            emulation.machines.append(Machine(emulation, index, testnet, Ledger.open(disk, testnet.document), disk))
+            emulation.machines.append(Machine(emulation, index, testnet))
         for machine in emulation.machines[1 : 1 + dead]:
             machine.is_dead = True
         for machine in emulation.machines:
