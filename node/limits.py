@@ -94,6 +94,8 @@ EQUIVOCATIONS_PER_VALIDATOR_MAX: Final = 16
 """Reports of one validator at one height; a liar could make two statements in view after view."""
 PROPOSALS_JUDGED_PER_PEER_MAX: Final = 4
 """Proposals from one peer that are examined between two Status ticks."""
+STATUSES_PER_PEER_MAX: Final = 8
+"""Status of one peer that are verified between two ticks; an honest one sends one or two."""
 BLOCK_ANSWERS_PER_PEER_MAX: Final = 4
 """Answers with a block that one peer gets between two Status ticks."""
 DECIDED_ANSWERERS: Final = 2
@@ -104,6 +106,11 @@ REFUSED_SIGNATURES_MAX: Final = 4_096
 """Forged signatures remembered as such."""
 CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX: Final = 2_000
 CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX: Final = 32 * 1024 * 1024
+CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX: Final = 200
+"""Points for messages that were refused; beyond them nothing more of that peer is read in that second: forged votes
+take a fiftieth of a core."""
+CONSENSUS_FAULT_BYTES: Final = 16 * 1024
+"""A refused message has a point, and another for so many bytes: one bad block of 4 MiB a second."""
 UNDO_HEIGHTS_MAX: Final = 1_024
 """How far back a state root can still be proven against."""
 

@@ -71,6 +71,8 @@ from node.errors import Reason, Rejected
 from node.journal import Journal
 from node.limits import (
     CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX,
+    CONSENSUS_FAULT_BYTES,
+    CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX,
     CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX,
 )
 from node.primitives import Epoch, Height, InstitutionId, View
@@ -280,6 +282,7 @@ class Replica:
             self._quota.spend(sender, len(payload), now_ms)
             message = decode_message(payload)
         except Rejected as rejection:
+            self._quota.blame(sender, len(payload))
             self._on_rejected(sender, rejection)
             return
         if isinstance(message, Prepare | Commit) and message.height <= self._chain.head.height:
@@ -323,7 +326,10 @@ class Replica:
         try:
             effects = self._core.step(event)
         except Rejected as rejection:
-            sender = event.sender if isinstance(event, MessageReceived) else self._institution
+            sender = self._institution
+            if isinstance(event, MessageReceived):
+                sender = event.sender
+                self._quota.blame(sender, _body_bytes(event.message))
             self._on_rejected(sender, rejection)
             return
         self._observer.stepped(event, effects)
@@ -497,27 +503,41 @@ class Replica:
 
 
 class PeerQuota:
-    """[B4] Messages and bytes of each peer in the present second."""
+    """[B4] What each peer has used up of the present second."""
 
     def __init__(self) -> None:
         self._second = 0
         self._messages: Counter[InstitutionId] = Counter()
         self._bytes: Counter[InstitutionId] = Counter()
+        self._faults: Counter[InstitutionId] = Counter()
+        """All three are cleared with each second, so they name connected peers only."""
 
     def spend(self, sender: InstitutionId, size: int, now_ms: int) -> None:
-        """Count one parcel. Raises: Rejected(QUOTA_EXCEEDED)."""
+        """Count one parcel before it is read. Raises: Rejected(QUOTA_EXCEEDED)."""
         if now_ms // 1_000 != self._second:
             self._second = now_ms // 1_000
             self._messages.clear()
             self._bytes.clear()
+            self._faults.clear()
         self._messages[sender] += 1
         self._bytes[sender] += size
-        if self._messages[sender] > CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX:
-            limit = CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX
-            raise Rejected(Reason.QUOTA_EXCEEDED, f"more than {limit} messages a second from {sender}")
-        if self._bytes[sender] > CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX:
-            limit = CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX
-            raise Rejected(Reason.QUOTA_EXCEEDED, f"more than {limit} bytes a second from {sender}")
+        for used, limit, what in (
+            (self._messages, CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX, "messages"),
+            (self._bytes, CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX, "bytes"),
+            (self._faults, CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX, "points of fault"),
+        ):
+            if used[sender] > limit:
+                raise Rejected(Reason.QUOTA_EXCEEDED, f"more than {limit} {what} a second from {sender}")
+
+    def blame(self, sender: InstitutionId, size: int) -> None:
+        """Count one message that was refused: it cost us work and brought nothing."""
+        self._faults[sender] += 1 + size // CONSENSUS_FAULT_BYTES
+
+
+def _body_bytes(message: Message) -> int:
+    """Return about how many bytes of a message had to be looked at."""
+    block = getattr(message, "block", None)
+    return sum(map(len, block.transactions)) if isinstance(block, Block) else 0
 
 
 def view_of(core: Core) -> ReplicaView:

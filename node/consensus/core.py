@@ -81,6 +81,7 @@ from node.limits import (
     HEARTBEAT_MS,
     PROPOSALS_JUDGED_PER_PEER_MAX,
     STATUS_INTERVAL_MS,
+    STATUSES_PER_PEER_MAX,
 )
 from node.primitives import Epoch, Height, InstitutionId, PublicKey
 
@@ -115,7 +116,8 @@ class Core:
         """Messages of the next height by peer, not verified yet. [B1]"""
         self._judged: Counter[InstitutionId] = Counter()
         self._answered: Counter[InstitutionId] = Counter()
-        """Both are spent quotas, forgiven at each tick. [B4]"""
+        self._heard: Counter[InstitutionId] = Counter()
+        """All three are spent quotas, forgiven at each tick. [B4]"""
 
     @property
     def state(self) -> HeightState:
@@ -474,10 +476,14 @@ class Core:
 
     def _on_status(self, now_ms: int, sender: InstitutionId, message: Status) -> Iterator[Effect]:
         state = self.state
-        self._verifier.check_signature(state.context.validators, message)
-        institution = state.context.institution(message.validator)
-        if institution != sender:
+        members = state.context.validators.members
+        if message.validator < len(members) and members[message.validator].institution != sender:
+            institution = members[message.validator].institution
             raise Rejected(Reason.WRONG_SIGNERS, f"status of {institution} sent by {sender}")
+        if self._heard[sender] >= STATUSES_PER_PEER_MAX:  # [B4] each is another digest, so each costs a verification
+            raise Rejected(Reason.QUOTA_EXCEEDED, f"{self._heard[sender]} status of {sender} were heard")
+        self._heard[sender] += 1
+        self._verifier.check_signature(state.context.validators, message)
         if self._safe_start is not None:
             yield from self._safe_start.take(self._verifier, state, message)
         self._claims.note(sender, message.height)
@@ -565,6 +571,7 @@ class Core:
         state = self.state
         self._judged.clear()
         self._answered.clear()
+        self._heard.clear()
         state.has_pending = event.has_pending
         self._may_build_again()
         yield self._tick(state.context.height)

@@ -11,7 +11,7 @@ from node.consensus.inputs import Timer, TimerKind
 from node.consensus.messages import Status, Step
 from node.errors import Reason, Rejected
 from node.journal import Journal
-from node.limits import CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX
+from node.limits import CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX, CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX
 from node.replica import Member, PeerQuota, Replica
 from node.signer import LocalSigner
 from node.state.kv import MemoryStore, WriteBatch
@@ -216,3 +216,38 @@ def test_peer_that_floods_is_refused_for_the_rest_of_the_second() -> None:
     with pytest.raises(Rejected) as refusal:
         quota.spend("a.example", 2**30, 6_000)
     assert refusal.value.detail == "more than 33554432 bytes a second from a.example"
+
+
+def test_peer_whose_messages_are_refused_is_not_read_for_the_rest_of_the_second() -> None:
+    """[B4] Forged votes cost a verification each: after two hundred the sender's are not even decoded; others' are."""
+    desk = Desk()
+    diary = Diary(desk)
+    liar, honest = (desk.name(index) for index in desk.others[:2])
+    forged = [
+        encode_message(msgspec.structs.replace(desk.prepare(desk.others[0], view, b"h" * 32), signature=b"x" * 64))
+        for view in range(CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX + 10)
+    ]
+    for payload in forged:
+        diary.replica.receive(liar, payload)
+    reasons = [reason for sender, reason in diary.rejected_messages if sender == liar]
+    assert reasons.count(Reason.BAD_SIGNATURE) == CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX + 1
+    assert set(reasons[CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX + 1 :]) == {Reason.QUOTA_EXCEEDED}
+    diary.replica.receive(honest, encode_message(desk.prepare(desk.others[1], 0, b"h" * 32)))
+    assert desk.others[1] in diary.replica._core.state.votes.voters(Phase.PREPARE, 0)
+    diary.time_ms += 1_000
+    diary.replica.receive(liar, encode_message(desk.prepare(desk.others[0], 0, b"h" * 32)))
+    assert desk.others[0] in diary.replica._core.state.votes.voters(Phase.PREPARE, 0)
+
+
+def test_a_refused_block_of_full_size_uses_up_its_senders_second() -> None:
+    """[B4] Four mebibytes that were read for nothing weigh as much as two hundred and fifty forged votes."""
+    quota = PeerQuota()
+    quota.spend("a.example", 4 * 2**20, 5_000)
+    quota.blame("a.example", 4 * 2**20)
+    with pytest.raises(Rejected) as refusal:
+        quota.spend("a.example", 1, 5_001)
+    assert (refusal.value.reason, refusal.value.detail) == (
+        Reason.QUOTA_EXCEEDED,
+        "more than 200 points of fault a second from a.example",
+    )
+    quota.spend("a.example", 1, 6_000)

@@ -59,6 +59,7 @@ from node.limits import (
     FUTURE_MESSAGES_PER_PEER_MAX,
     HEARTBEAT_MS,
     PROPOSALS_JUDGED_PER_PEER_MAX,
+    STATUSES_PER_PEER_MAX,
 )
 from tests.unit.consensus.desk import NOW_MS, Desk, broadcasts, records, sends, timers
 
@@ -1047,6 +1048,21 @@ def test_b2_two_highest_view_changes_of_each_validator() -> None:
     assert held == [7, 9]
 
 
+def test_b4_a_flood_of_status_is_not_verified() -> None:
+    """[B4] Each Status is another digest: eight of one peer between two ticks, the ninth costs no verification."""
+    desk = Desk()
+    liar = desk.others[0]
+    before = desk.core._verifier._signatures.verifications
+    for view in range(STATUSES_PER_PEER_MAX):
+        desk.receive(status(desk, liar, view=view))
+    rejection = desk.refused(status(desk, liar, view=99))
+    name = desk.name(liar)
+    assert (rejection.reason, rejection.detail) == (Reason.QUOTA_EXCEEDED, f"8 status of {name} were heard")
+    assert desk.core._verifier._signatures.verifications - before == STATUSES_PER_PEER_MAX
+    desk.fire(TimerKind.TICK)
+    desk.receive(status(desk, liar, view=99))
+
+
 def test_b3_each_signature_is_verified_once() -> None:
     """[B3] The same vote again, also a bad one, costs no verification."""
     desk = Desk()
@@ -1066,7 +1082,7 @@ def test_b3_each_signature_is_verified_once() -> None:
 
 
 def test_b3_a_certificate_of_votes_seen_one_by_one_costs_nothing() -> None:
-    """[B3] The certificate in block h+1 may have other signers than ours: what was counted at h is not verified again."""
+    """[B3] The certificate in block h+1 may have other signers: what was counted at h is not verified again."""
     desk = Desk(7)
     cache = verified.SignatureCache(desk.ring.verify)
     desk.core._verifier._signatures = cache
