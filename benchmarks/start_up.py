@@ -53,6 +53,8 @@ class ChainMaker:
     ledger: Ledger
     signer: InstitutionSigner
     consensus: dict[str, Ed25519Signer]
+    block_interval_ms: int = 1_000
+    """A chain whose head lies in the future cannot go on: where blocks are many, keep it short."""
 
     def commit(self, kind: str, *payloads: msgspec.Struct) -> None:
         """Put transactions into one block."""
@@ -68,7 +70,7 @@ class ChainMaker:
                 signers=[self.signer],
             )
             ledger.submit(codec.encode(transaction))
-        block = ledger.build_block(proposer=ISSUER, timestamp_ms=ledger.head.timestamp_ms + 1_000)
+        block = ledger.build_block(proposer=ISSUER, timestamp_ms=ledger.head.timestamp_ms + self.block_interval_ms)
         assert len(block.transactions) == len(payloads), f"{len(block.transactions)} of {len(payloads)} fit the block"
         ledger.commit_block(block, self.certificate(block))
 

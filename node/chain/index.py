@@ -15,14 +15,17 @@ from node.chain.receipt import Receipt
 from node.chain.rules.credentials import CredentialIssue, split_ids
 from node.chain.rules.stacking import StackPayload
 from node.chain.verification import ParsedTransaction
-from node.errors import StorageError
+from node.errors import Reason, Rejected, StorageError
 from node.primitives import HASH_BYTES, Hash, Height
+from node.state import keys
 from node.state.keys import Column
 from node.state.kv import KeyValueStore, WriteBatch
 
-INDEX_HEIGHT: Final = Column.META.key(b"index")
-"""Height up to which the index is complete."""
+INDEX_HEIGHT: Final = Column.META.key(b"index/2")
+"""Height up to which the index is complete. A new number has the index of an older program made again."""
 _PLACE_BYTES: Final = 12
+BATCHES: Final = keys.batch(b"")
+"""What the plain key of every batch record begins with."""
 LISTED_PREFIXES: Final = ("acc/", "def/", "path/")
 """Records whose plain keys are listed in order."""
 _BATCH: Final = b"B"
@@ -80,11 +83,31 @@ class Index:
             for leaf_index, credential_id in enumerate(credential_ids(parsed)):
                 batch.put(Column.CREDENTIAL.key(credential_id + place + leaf_index.to_bytes(4, "big")), b"")
             for event in receipt.events:
-                if event.subject.startswith("bat/"):
-                    batch_id = bytes.fromhex(event.subject.removeprefix("bat/"))
+                if event.subject.startswith(BATCHES):
+                    batch_id = bytes.fromhex(event.subject.removeprefix(BATCHES))
                     batch.put(Column.SUBJECT.key(_BATCH + batch_id), place)
                     batch.put(Column.SUBJECT.key(_PLACE + place), batch_id)
+                    batch.put(Column.BATCH_IDS.key(batch_id), b"".join(credential_ids(parsed)))
             self.add_names(iter([event.subject for event in receipt.events]), batch)
+        batch.put(INDEX_HEIGHT, height.to_bytes(8, "big"))
+
+    def add_batch(self, place: Place, batch_id: Hash, ids: bytes, batch: WriteBatch) -> None:
+        """Stage the entries of a batch whose block is not here.
+
+        Raises: Rejected(INVALID_VALUE) where another batch is said to stand at the same place.
+        """
+        packed = _pack(place.height, place.index)
+        taken = self._store.get(Column.SUBJECT.key(_PLACE + packed))
+        if taken not in (None, batch_id):
+            raise Rejected(Reason.INVALID_VALUE, f"two batches in transaction {place.index} of block {place.height}")
+        batch.put(Column.SUBJECT.key(_BATCH + batch_id), packed)
+        batch.put(Column.SUBJECT.key(_PLACE + packed), batch_id)
+        batch.put(Column.BATCH_IDS.key(batch_id), ids)
+        for leaf_index, credential_id in enumerate(split_ids(ids)):
+            batch.put(Column.CREDENTIAL.key(credential_id + packed + leaf_index.to_bytes(4, "big")), b"")
+
+    def complete(self, height: Height, batch: WriteBatch) -> None:
+        """Stage that everything up to a height is indexed."""
         batch.put(INDEX_HEIGHT, height.to_bytes(8, "big"))
 
     def transaction(self, transaction_id: Hash) -> Place | None:
@@ -105,6 +128,22 @@ class Index:
         if data is None or len(data) != HASH_BYTES:
             raise StorageError(f"the index knows no batch of transaction {place.index} in block {place.height}")
         return data
+
+    def batch_ids(self, batch_id: Hash) -> list[Hash]:
+        """Return the credential ids of a batch in order. Raises: StorageError."""
+        data = self._store.get(Column.BATCH_IDS.key(batch_id))
+        if not data or len(data) % HASH_BYTES:
+            raise StorageError(f"the index has no credential ids of batch {batch_id.hex()}")
+        return split_ids(data)
+
+    def batches(self) -> Iterator[tuple[Hash, Place, bytes]]:
+        """Yield (batch id, where it was issued, its credential ids joined) of all batches, ascending by id."""
+        column = Column.SUBJECT.key(_BATCH)
+        for key, ids in self._store.iterate(prefix=Column.BATCH_IDS.value):
+            packed = self._store.get(column + key[1:])
+            if packed is None:
+                raise StorageError(f"the index does not know where batch {key[1:].hex()} was issued")
+            yield key[1:], _unpack(packed), ids
 
     def batch(self, batch_id: Hash) -> Place | None:
         """Return where a batch was issued."""

@@ -18,7 +18,7 @@ from node.chain.execution import Execution, execute_block
 from node.chain.frame import Frame
 from node.chain.genesis import genesis_block, genesis_changes
 from node.chain.genesis_document import GenesisDocument
-from node.chain.index import Index, Place, credential_ids
+from node.chain.index import Index, Place
 from node.chain.mempool import Mempool
 from node.chain.reading import batch_is_void
 from node.chain.receipt import Receipt, receipts_root
@@ -64,6 +64,8 @@ class Ledger:
         self._index = Index(store)
         self._verify_digest = verify_digest
         self._head = head
+        self.pruned_below: Height = self._blocks.pruned_below()
+        """Lowest height, besides 0, whose block is here; 0 where every block is."""
         self._head_hash = head.hash()
         self._head_certificate = self._blocks.certificate(head.height)
         self._cache = TransactionCache(network, head.epoch)
@@ -153,9 +155,18 @@ class Ledger:
         if height == self._head.height + 1:
             return self._validators(self._head.next_validators_hash)
         header = self.header_at(height)
-        if header is None:
-            raise Rejected(Reason.NOT_FOUND, f"height {height}, the head is {self._head.height}")
-        return self._validators(header.validators_hash)
+        if header is not None:
+            return self._validators(header.validators_hash)
+        below = self.header_at(height - 1) if height > 0 else None
+        if below is None:
+            raise Rejected(Reason.NOT_FOUND, self.absence(height))
+        return self._validators(below.next_validators_hash)
+
+    def absence(self, height: Height) -> str:
+        """Return the sentence that says why this node has no block at a height."""
+        if height <= self._head.height and height < self.pruned_below:
+            return f"height {height} is pruned below {self.pruned_below} on this node; ask an archive node"
+        return f"no block at height {height}; the head is {self._head.height}"
 
     # --- transactions come in ---
 
@@ -339,9 +350,7 @@ class Ledger:
         found = self.find_credential(credential_id, issuer)
         if found is None:
             return None
-        block = self._blocks.block(found.height)
-        assert block is not None
-        ids = credential_ids(self._cache.parse(block.transactions[found.transaction_index]))
+        ids = self._index.batch_ids(found.batch_id)
         path = merkle.path(ids, found.leaf_index)
         return CredentialPath(found.leaf_index, len(ids), path, merkle.root(ids))
 
@@ -476,7 +485,8 @@ class Ledger:
     def _committed_before(self, block_hash: Hash, height: Height) -> Committed:
         """Return what is committed at a height, if it is this block."""
         header = self.header_at(height)
-        assert header is not None
+        if header is None:
+            raise Rejected(Reason.WRONG_HEIGHT, self.absence(height))
         if header.hash() != block_hash:
             raise Rejected(
                 Reason.BAD_BLOCK, f"height {height} is decided with {header.hash().hex()}, not {block_hash.hex()}"
@@ -486,8 +496,8 @@ class Ledger:
         certificate = self.certificate_at(height)
         if certificate is None:
             raise Rejected(Reason.WRONG_HEIGHT, f"block {height} is made from the genesis and never voted on")
-        assert block is not None
-        assert receipts is not None
+        if block is None or receipts is None:
+            raise Rejected(Reason.WRONG_HEIGHT, self.absence(height))
         parsed = tuple(self._cache.parse(data) for data in block.transactions)
         return Committed(block, block_hash, certificate, parsed, receipts)
 

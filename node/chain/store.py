@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 HEAD: Final = Column.META.key(b"chain")
 """Height and hash of the last committed block."""
+PRUNED_BELOW: Final = Column.META.key(b"pruned-below")
+"""Lowest height, besides 0, whose block is here; absent where every block is."""
 _VALIDATORS: Final = b"validators/"
 
 
@@ -46,6 +48,11 @@ class BlockStore:
     def head(self) -> StoredHead | None:
         """Return the stored head; None in a new store."""
         return self._read(HEAD, StoredHead, bytes_max=1_024)
+
+    def pruned_below(self) -> Height:
+        """Return the lowest height, besides 0, whose block is here; 0 where every block is."""
+        data = self._store.get(PRUNED_BELOW)
+        return 0 if data is None else int.from_bytes(data, "big")
 
     def stage(
         self,

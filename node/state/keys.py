@@ -35,6 +35,8 @@ class Column(Enum):
     """chain: `t` | transaction id → height and index; derived."""
     RECENT = b"n"
     """chain: `n` | height (8) → ids of that block's transactions, for replay protection."""
+    BATCH_IDS = b"d"
+    """chain: `d` | batch id → its credential ids in order; derived, kept when the block is pruned."""
     CREDENTIAL = b"i"
     """chain: `i` | credential id → first batch and index; derived, never overwritten."""
     SUBJECT = b"e"
@@ -148,5 +150,7 @@ PENDING_APPLICATIONS: Final = parameters("applications")
 """`par/applications`: institutions that applied and wait for their accreditation."""
 VALIDATOR_SET: Final = validators("set")
 """`val/set`: who votes."""
+DEMERITS: Final = validators("demerits")
+"""`val/demerits`: who let a turn to propose go by."""
 GOVERNANCE_KEYS: Final = governance("keys")
 """`gov/keys`."""

@@ -425,7 +425,7 @@ def test_headers_blocks_and_validators_are_found(chain: TestChain) -> None:
         assert (header.height, ledger.header_by_hash(header.hash())) == (height, header)
         assert ledger.validators_at(height) == chain.document.validator_set()
     assert ledger.validators_at(3) == chain.document.validator_set()
-    assert refusal(lambda: ledger.validators_at(4)) == (Reason.NOT_FOUND, "height 4, the head is 2")
+    assert refusal(lambda: ledger.validators_at(4)) == (Reason.NOT_FOUND, "no block at height 4; the head is 2")
     assert ledger.header_at(3) is None
     assert ledger.header_by_hash(OTHER) is None
     assert ledger.block_at(0) is None
