@@ -20,6 +20,7 @@ from node.chain.rotation import Rotation, RotationOf
 from node.chain.statements import Commit, Prepare, ProposalHead, SignedPart
 from node.chain.validator_set import ValidatorSet
 from node.consensus import body, status, view_change
+from node.consensus.carried import Carried
 from node.consensus.effects import (
     Broadcast,
     BuildBlock,
@@ -103,7 +104,8 @@ class CoreOptions:
 class Core:
     """The consensus of one replica, one height in flight."""
 
-    def __init__(self, options: CoreOptions) -> None:
+    def __init__(self, options: CoreOptions, carried: Carried | None = None) -> None:
+        """`carried`: what another core took along to the height that starts next, to go on exactly as it would."""
         self._options = options
         self._verifier = Verifier(options.network, options.verify_digest)
         self._timeouts = ViewTimeouts()
@@ -118,6 +120,10 @@ class Core:
         self._answered: Counter[InstitutionId] = Counter()
         self._heard: Counter[InstitutionId] = Counter()
         """All three are spent quotas, forgiven at each tick. [B4]"""
+        self._is_ticking = False
+        """The first tick was asked for."""
+        if carried is not None:
+            self._take_up(carried)
 
     @property
     def state(self) -> HeightState:
@@ -134,6 +140,33 @@ class Core:
     def signs_from(self) -> Height | None:
         """From which height on a validator that lost its journal signs; None without one or while it asks. [R3]"""
         return None if self._safe_start is None else self._safe_start.signs_from
+
+    def carried(self) -> Carried:
+        """Return what this core takes along to the next height."""
+        heights, ticks_behind = self._claims.carried()
+        safe_start = self._safe_start
+        return Carried(
+            height=self.height,
+            average_ms=self._timeouts.average_ms,
+            claims=heights,
+            ticks_behind=ticks_behind,
+            safe_start=None if safe_start is None else safe_start.carried(),
+            early={peer: list(messages) for peer, messages in self._early.items()},
+            judged=dict(self._judged),
+            answered=dict(self._answered),
+            heard=dict(self._heard),
+        )
+
+    def _take_up(self, carried: Carried) -> None:
+        self._timeouts.average_ms = carried.average_ms
+        self._claims = Claims(carried.claims, carried.ticks_behind)
+        found = carried.safe_start
+        self._safe_start = None if found is None else SafeStart(found.nonce, found.signs_from, found.heads)
+        self._early = {peer: list(messages) for peer, messages in carried.early.items()}
+        self._judged.update(carried.judged)
+        self._answered.update(carried.answered)
+        self._heard.update(carried.heard)
+        self._is_ticking = carried.height > 0
 
     def step(self, event: Input) -> tuple[Effect, ...]:
         """Apply one input; the effects must be carried out in the order given.
@@ -260,7 +293,9 @@ class Core:
             view_changes=ViewChangeBook(event.validators),
         )
         self._head_certificate = event.head_certificate
-        if previous is None:
+        self._claims.keep(event.validators)
+        if not self._is_ticking:
+            self._is_ticking = True
             yield self._tick(height)
         yield from restore(self._state, event.records)  # [R1]
         early, self._early = self._early, {}

@@ -1,9 +1,10 @@
 """Starting again: with a journal the same words as before, without one only after a safe distance. [R1]–[R3]"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from node.chain.certificate import Phase
 from node.chain.statements import Commit, Prepare
+from node.consensus.carried import CarriedSafeStart
 from node.consensus.effects import Effect, Persist, SignAndBroadcast
 from node.consensus.height import HeightState
 from node.consensus.messages import (
@@ -96,10 +97,16 @@ class SafeStart:
     nothing), waits for Q other members, takes G = the highest verified head, and signs from G + 3.
     """
 
-    def __init__(self, nonce: bytes, signs_from: Height | None = None) -> None:
+    def __init__(
+        self, nonce: bytes, signs_from: Height | None = None, heads: Mapping[ValidatorIndex, Height] | None = None
+    ) -> None:
         self.nonce = nonce
         self.signs_from = signs_from
-        self._heads: dict[ValidatorIndex, Height] = {}
+        self._heads: dict[ValidatorIndex, Height] = dict(heads or {})
+
+    def carried(self) -> CarriedSafeStart:
+        """Return what makes another object like this one."""
+        return CarriedSafeStart(self.nonce, self.signs_from, dict(self._heads))
 
     def is_over(self, height: Height) -> bool:
         """Tell whether this height may be signed."""

@@ -1,9 +1,10 @@
 """Saying where we are, once a second, and answering with just what the other lacks. [S1]–[S4]"""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from node.chain.certificate import Certificate, Phase
+from node.chain.validator_set import ValidatorSet
 from node.consensus.effects import Effect, RequestSync, Send, SendDecided
 from node.consensus.height import HeightState
 from node.consensus.messages import UNSIGNED, Status
@@ -18,9 +19,19 @@ _TICKS_BEHIND_BY_ONE = 3
 class Claims:
     """What others say about their heights: hints, never facts; lives as long as the process."""
 
-    def __init__(self) -> None:
-        self._heights: dict[InstitutionId, Height] = {}
-        self._ticks_behind = 0
+    def __init__(self, heights: Mapping[InstitutionId, Height] | None = None, ticks_behind: int = 0) -> None:
+        self._heights: dict[InstitutionId, Height] = dict(heights or {})
+        """Of validators of this height or of earlier ones; see `keep`."""
+        self._ticks_behind = ticks_behind
+
+    def carried(self) -> tuple[dict[InstitutionId, Height], int]:
+        """Return what makes another object like this one."""
+        return dict(self._heights), self._ticks_behind
+
+    def keep(self, validators: ValidatorSet) -> None:
+        """Forget those who vote no more."""
+        for institution in [name for name in self._heights if validators.index_of(name) is None]:
+            del self._heights[institution]
 
     def note(self, institution: InstitutionId, height: Height) -> None:
         """Remember the height that a validator is agreeing on; the latest word counts."""
