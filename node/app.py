@@ -48,7 +48,7 @@ from node.rpc.server import RpcServer
 from node.rpc.services import Services
 from node.rpc.statistics import Statistics
 from node.running import RunningNode, TimedChain, Waiters
-from node.signer import LocalSigner
+from node.signer.local import HeldKeys, LocalSigner
 from node.state import keys
 from node.state.leveldb import LevelDbStore, open_leveldb
 from node.web.network import ServicesPageView
@@ -200,7 +200,8 @@ class Node:
         """Return our consensus key with its records; None for a node that only follows."""
         if not self._config.node.validate or not self._home.keystore.signers(Purpose.CONSENSUS):
             return None
-        signer = LocalSigner(self._home.keystore.ed25519(Purpose.CONSENSUS), self.ledger.network, signer_store)
+        held = HeldKeys(*self._home.keystore.signers(Purpose.CONSENSUS))
+        signer = LocalSigner(held, self.ledger.network, signer_store)
         journal = Journal(journal_store)
         marker = self._home.folder / FRESH_KEY_FILE
         if marker.exists():

@@ -9,8 +9,8 @@ next effect. What peers send wrongly is `Rejected`: counted, never fatal.
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, assert_never
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar, assert_never
 
 from node.chain.block import Block, Header
 from node.chain.certificate import (
@@ -53,6 +53,7 @@ from node.consensus.inputs import (
     Timer,
     TimerFired,
     TransactionsPending,
+    TimerKind,
 )
 from node.consensus.messages import (
     BlockReply,
@@ -60,12 +61,14 @@ from node.consensus.messages import (
     Message,
     NewView,
     Proposal,
+    Promise,
     Record,
     Signed,
     Status,
     Step,
     ViewChange,
     with_signature,
+    header_of,
 )
 from node.errors import Reason, Rejected
 from node.journal import Journal
@@ -76,9 +79,11 @@ from node.limits import (
     CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX,
 )
 from node.primitives import Epoch, Height, InstitutionId, View
-from node.signer import ConsensusSigner, SigningRefused
+from node.signer.contract import ConsensusSigner, SignerUnreachable, SigningRefused
 from node.wire import decode_message, encode_message
 
+
+S = TypeVar("S", bound=Signed)
 
 class Chain(Protocol):
     """What consensus needs of the ledger."""
@@ -198,6 +203,8 @@ class ReplicaCounters:
 
 
 @dataclass(frozen=True, slots=True)
+    signer_unreachable: int = 0
+    """Times that the signer was asked and did not answer."""
 class ReplicaView:
     """Where this replica is and whom it waits for; lists are ascending by validator index."""
 
@@ -226,6 +233,8 @@ class ReplicaView:
 class Member:
     """Our key with its two records; an observer has none."""
 
+    signer_problem: str | None = None
+    """Why our signer does not answer, so that we only follow; None while it does."""
     signer: ConsensusSigner
     journal: Journal
     safe_start_nonce: bytes
@@ -262,7 +271,10 @@ class Replica:
             CoreOptions(
                 network=chain.network,
                 institution=institution,
-                public_key=None if member is None else member.signer.public_key,
+        self._unsigned: list[Promise] = []
+        """Promises in the journal that the signer could not sign yet, in order; the latest of each kind."""
+        self._signer_problem: str | None = None
+                public_keys=() if member is None else member.signer.public_keys,
                 verify_digest=verify_digest,
                 rotation=rotation,
                 safe_start_nonce=member.safe_start_nonce if member is not None and listens else None,
@@ -297,6 +309,8 @@ class Replica:
         """The mempool got something that could be included."""
         self._feed(TransactionsPending(self._environment.now_ms()))
 
+        if timer.kind is TimerKind.TICK:
+            self._sign_waiting()
     def on_committed_by_sync(self) -> None:
         """Sync has moved the ledger's head."""
         if self._chain.head.height >= self._core.height:
@@ -304,7 +318,7 @@ class Replica:
 
     def view(self) -> ReplicaView:
         """Return where we are, for RPC and `why-stalled`."""
-        return view_of(self._core)
+        return replace(view_of(self._core), signer_problem=self._signer_problem)
 
     # What it does
 
@@ -358,7 +372,7 @@ class Replica:
             case SignAndBroadcast(message):
                 self._sign_and_broadcast(message)
             case SignAndSend(receiver, message):
-                signed = self._sign(message)
+                signed = self._sign_status(message)
                 if signed is not None:
                     self._send(receiver, signed)
             case Broadcast(message):
@@ -399,35 +413,74 @@ class Replica:
             case CommitBlock(block, certificate):
                 self._commit(block, certificate)
 
-    def _sign(self, message: Signed) -> Signed | None:
-        """Return the message with our signature; None when the signer would contradict itself."""
+    def _sign(self, message: S) -> S | None:
+        """Return the message with our signature; None when the signer would contradict itself.
+
+        Raises: SignerUnreachable.
+        """
         assert self._member is not None
         signer = self._member.signer
-        if isinstance(message, Status):
-            return with_signature(message, signer.sign_status(message))
         try:
-            return with_signature(message, signer.sign(message))
+            signature = signer.sign_status(message) if isinstance(message, Status) else signer.sign(message)
         except SigningRefused:
             self.counters.signing_refused += 1
             return None
 
     def _sign_and_broadcast(self, message: Signed) -> None:
-        signed = self._sign(message)
-        if signed is None:
+        if not isinstance(message, Status):
+            self._unsigned.append(message)
+            self._sign_waiting()
             return
         self._broadcast(signed)
+        except SignerUnreachable as error:
+            self.counters.signer_unreachable += 1
+            self._signer_problem = str(error)
+            raise
+        self._signer_problem = None
+        return with_signature(message, signature)
+
+    def _sign_status(self, message: Status) -> Status | None:
+        """A Status that cannot be signed now is left out: the next one comes in a second."""
+        try:
+            return self._sign(message)
+        except SignerUnreachable:
+            return None
         match signed:
             case Proposal() | NewView():
                 self.counters.proposals["sent"] += 1
             case Prepare():
                 self.counters.proposals["accepted"] += 1
+        signed = self._sign_status(message)
+        if signed is not None:
+            self._broadcast(signed)
+
+    def _sign_waiting(self) -> None:
+        """Sign and send what is promised, in order: nothing later before what the signer could not sign yet.
+
+        While it does not answer, the latest of each kind waits, for nobody needs the others any more; what
+        a decision has overtaken is dropped. The journal holds all of it.
+        """
+        while self._unsigned:
+            message = self._unsigned[0]
+            if header_of(message).height == self._core.height:
+                try:
+                    signed = self._sign(message)
+                except SignerUnreachable:
+                    latest = {type(waiting): waiting for waiting in self._unsigned}
+                    self._unsigned = [waiting for waiting in self._unsigned if latest[type(waiting)] is waiting]
+                    return
+                if signed is not None:
+                    self._publish(signed)
+            del self._unsigned[0]
+
+    def _publish(self, signed: Promise) -> None:
+        """Send our signed promise to everybody, ourselves included."""
             case ViewChange(head):
                 self.counters.view_changes += 1
                 self._count_missed(head.view)
-            case _:
+            case Commit():
                 pass
-        if not isinstance(signed, Status):
-            self._queue.append(MessageSigned(self._environment.now_ms(), signed))
+        self._queue.append(MessageSigned(self._environment.now_ms(), signed))
 
     def _count_missed(self, entered: View) -> None:
         context = self._core.state.context
@@ -491,6 +544,7 @@ class Replica:
             now_ms=self._environment.now_ms(),
             head=chain.head,
             head_certificate=chain.head_certificate,
+            self._choose_key(height)
             epoch=chain.epoch,
             validators=chain.validators_at(height),
             has_pending=chain.has_pending(),
@@ -504,6 +558,14 @@ class Replica:
 
 class PeerQuota:
     """[B4] What each peer has used up of the present second."""
+    def _choose_key(self, height: Height) -> None:
+        """Sign with the key that the set of this height holds for us: so a new key takes over at its height."""
+        assert self._member is not None
+        signer, validators = self._member.signer, self._chain.validators_at(height)
+        index = validators.index_of(self._institution)
+        if index is not None and validators.members[index].public_key in signer.public_keys:
+            signer.choose(validators.members[index].public_key)
+
 
     def __init__(self) -> None:
         self._second = 0

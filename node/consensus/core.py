@@ -93,8 +93,8 @@ class CoreOptions:
 
     network: Network
     institution: InstitutionId
-    public_key: PublicKey | None
-    """Our consensus key; None for an observer."""
+    public_keys: tuple[PublicKey, ...]
+    """Our consensus keys: the present one and one that is to follow it. Empty for an observer."""
     verify_digest: VerifyDigest = verify_consensus_signature
     rotation: RotationOf = Rotation
     safe_start_nonce: bytes | None = None
@@ -303,9 +303,9 @@ class Core:
             yield Replay(tuple((peer, message) for peer in early for message in early[peer]))
 
     def _index_in(self, validators: ValidatorSet) -> int | None:
-        """Return our place in a set, if our key is the one that votes there."""
+        """Return our place in a set, if a key of ours is the one that votes there."""
         index = validators.index_of(self._options.institution)
-        if index is None or validators.members[index].public_key != self._options.public_key:
+        if index is None or validators.members[index].public_key not in self._options.public_keys:
             return None
         return index
 

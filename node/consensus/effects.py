@@ -10,7 +10,7 @@ from node.chain.block import Block
 from node.chain.certificate import Certificate
 from node.chain.statements import SignedPart
 from node.consensus.inputs import Timer
-from node.consensus.messages import Message, Record, Signed
+from node.consensus.messages import Message, Record, Signed, Status
 from node.primitives import Hash, Height, InstitutionId, TimestampMs
 
 
@@ -33,7 +33,7 @@ class SignAndSend:
     """Sign and send to one peer; binds nobody, so it is not handed back."""
 
     receiver: InstitutionId
-    message: Signed
+    message: Status
 
 
 @dataclass(frozen=True, slots=True)

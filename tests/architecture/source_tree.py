@@ -43,7 +43,7 @@ MAY_WAIT: Final = (
     "node/sync.py",
     "node/wire.py",
     "node/journal.py",
-    "node/signer.py",
+    "node/signer/*.py",
     "node/issuing.py",
     "node/workers.py",
     "node/metrics.py",

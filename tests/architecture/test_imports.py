@@ -124,7 +124,7 @@ def test_planted_stranger_in_verifier_is_found() -> None:
         ("node.rpc.server", "node.p2p.network", "Imports go down the stairs"),
         ("node.web.pages", "node.replica", "Imports go down the stairs"),
         ("node.config", "node.keystore", "Imports go down the stairs"),
-        ("node.journal", "node.signer", "Imports go down the stairs"),
+        ("node.journal", "node.signer.local", "Imports go down the stairs"),
         ("node.codec", "node.crypto.hashing", "Imports go down the stairs"),
         ("node.app", "tools.pila", "Imports go down the stairs"),
         ("node.metrics", "node.state.kv", "Imports go down the stairs"),

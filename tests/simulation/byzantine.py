@@ -50,8 +50,18 @@ class UnscrupulousSigner:
         self._network = network
 
     @property
-    def public_key(self) -> bytes:
-        return self._key.public_key
+    def public_keys(self) -> tuple[bytes, ...]:
+        return (self._key.public_key,)
+
+    @property
+    def last_position(self) -> None:
+        return None
+
+    def choose(self, public_key: bytes) -> None:
+        assert public_key == self._key.public_key
+
+    def destroy(self, public_key: bytes) -> None:
+        raise AssertionError("there is one key")
 
     def sign(self, message: Promise) -> Signature:
         return self._key.sign(signing_digest(self._network, header_of(message)))

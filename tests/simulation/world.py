@@ -18,7 +18,7 @@ from node.crypto.hashing import sha256
 from node.errors import Rejected
 from node.journal import Journal
 from node.replica import Member, Replica
-from node.signer import LocalSigner
+from node.signer.local import HeldKeys, LocalSigner
 from node.wire import decode_message
 from tests.simulation.backends import Backend, LedgerBackend, SimulatedChain, TwinBackend, crash_disk
 from tests.simulation.byzantine import Attacker, UnscrupulousSigner
@@ -88,7 +88,7 @@ class Node:
             elif world.journal_alone:
                 signer = UnscrupulousSigner(key, self.chain.network)
             else:
-                signer = LocalSigner(key, self.chain.network, self.signer_disk)
+                signer = LocalSigner(HeldKeys(key), self.chain.network, self.signer_disk)
             member = Member(signer, Journal(self.journal_disk), nonce)
         self.replica = Replica(
             institution=self.name,

@@ -13,7 +13,7 @@ from node.errors import Reason, Rejected
 from node.journal import Journal
 from node.limits import CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX, CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX
 from node.replica import Member, PeerQuota, Replica
-from node.signer import LocalSigner
+from node.signer.local import HeldKeys, LocalSigner
 from node.state.kv import MemoryStore, WriteBatch
 from node.wire import decode_message, encode_message
 from tests.unit.consensus.desk import NOW_MS, Desk
@@ -33,7 +33,7 @@ class Diary:
         journal = Journal(WatchedStore(self, "journal"))
         if begun:
             journal.begin()
-        signer = LocalSigner(desk.ring.signers[desk.me], desk.network, WatchedStore(self, "signer"))
+        signer = LocalSigner(HeldKeys(desk.ring.signers[desk.me]), desk.network, WatchedStore(self, "signer"))
         self.journal = journal
         self.replica = Replica(
             institution=desk.name(desk.me),

@@ -86,7 +86,7 @@ class Desk:
             CoreOptions(
                 network=self.network,
                 institution=self.name(self.me),
-                public_key=self.ring.signers[self.me].public_key if has_key else None,
+                public_keys=(self.ring.signers[self.me].public_key,) if has_key else (),
                 verify_digest=self.ring.verify,
                 safe_start_nonce=nonce,
             )

@@ -7,7 +7,8 @@ from node.chain.statements import Prepare
 from node.consensus.messages import UNSIGNED, Status, signing_digest
 from node.crypto.signing import Algorithm, Ed25519Signer, verify
 from node.errors import StorageError
-from node.signer import LocalSigner, SigningRefused
+from node.signer.contract import SigningRefused
+from node.signer.local import HeldKeys, LocalSigner
 from node.state.kv import MemoryStore, WriteBatch
 from tests.unit.consensus.desk import Desk
 
@@ -18,7 +19,7 @@ BLOCK = DESK.block()
 
 def signer(store: MemoryStore) -> LocalSigner:
     """Return the signer of the test key over a store."""
-    return LocalSigner(KEY, DESK.network, store)
+    return LocalSigner(HeldKeys(KEY), DESK.network, store)
 
 
 def in_order() -> list:
