@@ -5,12 +5,10 @@ something it could not keep; with space again it must have all it acknowledged, 
 has lost its data must not sign anything it may contradict: it listens first.
 """
 
-import os
+import contextlib
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from node.consensus.recovery import SAFE_DISTANCE
 from tests.conftest import require
 from tests.functional import harness
 from tests.functional.harness import Issuer
+from tests.functional.small_disk import SmallDisk, can_mount, mounted
 from tools.local_network import LocalNetwork
 from tools.node_client import CallFailed, NodeUnreachable
 
@@ -88,49 +87,12 @@ def assert_nothing_lost(network: LocalNetwork, issuer: Issuer, index: int, ackno
     harness.assert_no_double_votes(network)
 
 
-@dataclass
-class SmallDisk:
-    """A file system of a few megabytes in a mount namespace of its own; gone when its keeper ends."""
-
-    folder: Path
-    keeper: subprocess.Popen[bytes]
-
-    @property
-    def prefix(self) -> list[str]:
-        """What runs a command where the small disk is mounted."""
-        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
-        return ["nsenter", f"--target={self.keeper.pid}", "--mount", "--root", f"--wd={harness.REPOSITORY}", *user]
-
-    def run(self, *words: object) -> None:
-        """Run a command there."""
-        subprocess.run([*self.prefix, *map(str, words)], check=True, cwd="/")
-
-
 @pytest.fixture
 def small_disk() -> Iterator[Callable[[Path], SmallDisk]]:
     """Return a function that mounts a small disk over a folder, keeping what was in it."""
-    made: list[SmallDisk] = []
-    flags = ["--mount"] if os.geteuid() == 0 else ["--map-root-user", "--mount"]
-    tools = shutil.which("unshare") and shutil.which("nsenter")
-    allowed = tools and subprocess.run(["unshare", *flags, "true"], check=False, capture_output=True).returncode == 0
-    require(allowed, "mount namespaces (unshare and nsenter, and the right to use them)")
-
-    def mount(folder: Path) -> SmallDisk:
-        copy, flag = folder.with_name("data.copy"), folder.with_name("mounted")
-        shutil.copytree(folder, copy)
-        script = 'mount -t tmpfs -o "size=$1" tmpfs "$2" && cp -a "$3/." "$2/" && touch "$4" && exec sleep 10000'
-        words = ["sh", "-c", script, "sh", str(TMPFS_BYTES), str(folder), str(copy), str(flag)]
-        disk = SmallDisk(folder, subprocess.Popen(["unshare", *flags, *words], stdin=subprocess.DEVNULL))
-        made.append(disk)
-        while not flag.exists():
-            assert disk.keeper.poll() is None, "the small disk could not be mounted"
-            time.sleep(0.02)
-        return disk
-
-    yield mount
-    for disk in made:
-        disk.keeper.kill()
-        disk.keeper.wait()
+    require(can_mount(), "mount namespaces (unshare and nsenter, and the right to use them)")
+    with contextlib.ExitStack() as disks:
+        yield lambda folder: disks.enter_context(mounted(folder, TMPFS_BYTES))
 
 
 def test_a_full_disk_stops_a_node_and_loses_nothing(

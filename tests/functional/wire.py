@@ -50,15 +50,24 @@ class Wire:
         self.kind = kind
         self._process = process
         self._size = size
+        self._layers: list[Links] = []
+        """The later ones hide the earlier ones."""
 
-    def set(self, links: Links) -> None:
-        """Make the wire so; it is so when this returns."""
-        command = [[sender, receiver, asdict(link)] for (sender, receiver), link in links.items()]
+    @contextlib.contextmanager
+    def shaped(self, links: Links) -> Iterator[None]:
+        """Make some links so, on top of what is; clear them in the end."""
+        self._layers.append(links)
+        self._apply()
+        try:
+            yield
+        finally:
+            self._layers.remove(links)
+            self._apply()
+
+    def _apply(self) -> None:
+        effective = {pair: link for layer in self._layers for pair, link in layer.items()}
+        command = [[sender, receiver, asdict(link)] for (sender, receiver), link in effective.items()]
         assert _ask(self._process, command), f"the wire has ended with {self._process.wait()}"
-
-    def heal(self) -> None:
-        """Clear everything."""
-        self.set({})
 
     def all_pairs(self, link: Link) -> Links:
         """Return one link between all."""
