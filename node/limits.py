@@ -244,6 +244,14 @@ HEAD_ANNOUNCE_MS: Final = 1_000
 HEAD_REPEAT_MS: Final = 5_000
 """The head is announced again though it did not move."""
 
+# --- diagnosis (this process) ---
+RECORDING_FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+"""From this size on a new file begins with the next height; at twice as much the height is recorded no further."""
+RECORDING_FILES_MAX: Final = 8
+"""Files of the ring: a quarter of a gibibyte at most."""
+RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
+"""One record of a recording; a height's start with all promises of a long stall is the largest."""
+
 # --- RPC (this process) ---
 RPC_BODY_BYTES_MAX: Final = 1024 * 1024
 RPC_BATCH_CALLS_MAX: Final = 100
