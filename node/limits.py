@@ -98,6 +98,12 @@ STATUSES_PER_PEER_MAX: Final = 8
 """Status of one peer that are verified between two ticks; an honest one sends one or two."""
 BLOCK_ANSWERS_PER_PEER_MAX: Final = 4
 """Answers with a block that one peer gets between two Status ticks."""
+DEMERIT_HEIGHTS_PER_MEMBER: Final = 2
+"""Times N: heights at which a validator is passed over after it missed a turn; twice as many after each further one."""
+DEMERIT_MISSES_MAX: Final = 8
+"""Missed turns that count: 256 N heights at most."""
+DEMERIT_MEMORY_HEIGHTS_PER_MEMBER: Final = 32
+"""Times N: heights with its usual turns after which a validator's missed ones are forgotten."""
 DECIDED_ANSWERERS: Final = 2
 """Validators that answer a laggard in one second; who it is rotates."""
 VERIFIED_SIGNATURES_MAX: Final = 32_768

@@ -20,6 +20,7 @@ from node.chain.certificate import (
     VerifyDigest,
     verify_consensus_signature,
 )
+from node.chain.records.demerits import Demerits
 from node.chain.rotation import Rotation, RotationOf
 from node.chain.statements import Commit, Prepare
 from node.chain.validator_set import ValidatorSet
@@ -104,6 +105,11 @@ class Chain(Protocol):
         ...
 
     @property
+    @property
+    def demerits(self) -> Demerits:
+        """Who let turns to propose go by, as it holds for head + 1."""
+        ...
+
     def head_certificate(self) -> Certificate | None:
         """Commit certificate of the head; None at height 0."""
         ...
@@ -589,6 +595,7 @@ class PeerQuota:
             (self._faults, CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX, "points of fault"),
         ):
             if used[sender] > limit:
+            demerits=chain.demerits,
                 raise Rejected(Reason.QUOTA_EXCEEDED, f"more than {limit} {what} a second from {sender}")
 
     def blame(self, sender: InstitutionId, size: int) -> None:

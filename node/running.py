@@ -11,6 +11,7 @@ from node.chain.answers import Committed, Submission
 from node.chain.block import Block, Header
 from node.chain.certificate import Certificate, Network
 from node.chain.ledger import Ledger
+from node.chain.records.demerits import Demerits
 from node.chain.validator_set import ValidatorSet
 from node.clock import monotonic_seconds, wall_ms
 from node.consensus.messages import Step
@@ -54,6 +55,11 @@ class TimedChain:
     def head_certificate(self) -> Certificate | None:
         """Commit certificate of the head; None at height 0."""
         return self._ledger.head_certificate
+
+    @property
+    def demerits(self) -> Demerits:
+        """Who let turns to propose go by, as it holds for head + 1."""
+        return self._ledger.demerits
 
     def validators_at(self, height: Height) -> ValidatorSet:
         """The set that votes at a height ≤ head + 1."""

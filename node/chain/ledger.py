@@ -26,6 +26,7 @@ from node.chain.recent_ids import RecentIds
 from node.chain.records.credential import Batch
 from node.chain.records.network import Parameters
 from node.chain.store import BlockStore
+from node.chain.records.demerits import NO_DEMERITS, Demerits
 from node.chain.validator_set import ValidatorSet
 from node.chain.verification import TransactionCache
 from node.crypto import merkle
@@ -152,6 +153,18 @@ class Ledger:
 
         Raises: Rejected(NOT_FOUND) above that.
         """
+    @property
+    def demerits(self) -> Demerits:
+        """Who let turns to propose go by, as it holds for the next height; a new epoch begins without any."""
+        if self.epoch != self._head.epoch:
+            return NO_DEMERITS
+        return self.read(keys.DEMERITS, Demerits) or NO_DEMERITS
+
+    @property
+    def next_version(self) -> int:
+        """Version of the protocol that judges the next height."""
+        return version_at(WorldState(self.state), self._head)
+
         if height == self._head.height + 1:
             return self._validators(self._head.next_validators_hash)
         header = self.header_at(height)

@@ -1,11 +1,13 @@
-"""Who proposes: rotation over the set in an order fixed by hash.
+"""Who proposes: rotation over the set in an order fixed by hash, without those who are passed over.
 
-The order depends on the set alone, so nobody can choose a place in it without changing the set.
+The order depends on the set alone, so nobody can choose a place in it without changing the set. At most
+f are passed over (`records/demerits.py`), so of the N − f that stay f+1 are honest and alive.
 """
 
 from collections.abc import Callable
 from typing import TypeAlias
 
+from node.chain.records.demerits import NO_DEMERITS, Demerits
 from node.chain.validator_set import ValidatorSet
 from node.crypto.hashing import Tag, tagged
 from node.primitives import Height, ValidatorIndex, View
@@ -14,8 +16,10 @@ from node.primitives import Height, ValidatorIndex, View
 class Rotation:
     """The proposers of one height."""
 
-    def __init__(self, validators: ValidatorSet, height: Height) -> None:
-        self._order = proposer_order(validators)
+    def __init__(self, validators: ValidatorSet, height: Height, demerits: Demerits = NO_DEMERITS) -> None:
+        """`demerits` is the record in the state below this height."""
+        passed_over = demerits.passed_over(validators, height)
+        self._order = tuple(index for index in proposer_order(validators) if index not in passed_over)
         self._height = height
 
     def proposer(self, view: View) -> ValidatorIndex:
@@ -27,7 +31,7 @@ class Rotation:
         return any(self.proposer(u) == validator for u in range(min(view, len(self._order))))
 
 
-RotationOf: TypeAlias = Callable[[ValidatorSet, Height], Rotation]
+RotationOf: TypeAlias = Callable[[ValidatorSet, Height, Demerits], Rotation]
 
 
 def proposer_order(validators: ValidatorSet) -> tuple[ValidatorIndex, ...]:

@@ -4,18 +4,19 @@ Each step is one call into the module that knows about it; most blocks change no
 Source: PROTOCOL §5.
 """
 
+from node.chain.demerits import record_demerits
 from node.chain.frame import Frame
+from node.chain.governance import settle_governance
 from node.chain.rules.framework import Event
 from node.state.world_state import WorldState
 
 
 def begin_block(state: WorldState, frame: Frame) -> tuple[Event, ...]:
     """Apply what the block brings beside its transactions. Raises: Rejected."""
-    del state, frame
+    record_demerits(state, frame)
     return ()
 
 
 def end_block(state: WorldState, frame: Frame) -> tuple[Event, ...]:
     """Apply what falls due with this height."""
-    del state, frame
-    return ()
+    return settle_governance(state, frame)

@@ -263,10 +263,11 @@ class Core:
             yield BuildBlock(max(now_ms, head.timestamp_ms + 1))
 
     def _start_first_timer(self, now_ms: int) -> Iterator[Effect]:
-        """[T1] The timer of view 0 never runs on an idle network."""
+        """[T1] The timer of view 0 never runs on an idle network, whatever a liar sends."""
         state = self.state
+        is_under_way = state.active or state.votes.voter_count > state.context.validators.max_faulty
         overdue_ms = state.context.head.timestamp_ms + HEARTBEAT_MS + CLOCK_AHEAD_MAX_MS
-        if state.view == 0 and (state.has_pending or state.active or now_ms >= overdue_ms):
+        if state.view == 0 and (state.has_pending or is_under_way or now_ms >= overdue_ms):
             yield from view_change.start_timer(state)
 
     # A new height
@@ -276,7 +277,7 @@ class Core:
         height = event.head.height + 1
         assert previous is None or height > previous.context.height
         options = self._options
-        rotation = options.rotation(event.validators, height)
+        rotation = options.rotation(event.validators, height, event.demerits)
         context = HeightContext(options.network, event.epoch, height, event.head, event.validators, rotation)
         me = self._index_in(event.validators)
         for record in event.records:
@@ -443,7 +444,6 @@ class Core:
         if earlier == vote:
             return
         self._verifier.check_signature(state.context.validators, vote)
-        state.active = True
         if earlier is None:
             state.votes.add(vote)
         elif earlier.block_hash != vote.block_hash:

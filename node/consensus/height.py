@@ -83,7 +83,7 @@ class HeightState:
     timer_view: View | None = None
     """The view whose timer runs or has run."""
     active: bool = False
-    """A valid Proposal, Prepare or Commit of this height was seen. [T1]"""
+    """A proposal of this height was accepted. [T1]"""
     fetches: dict[Hash, Fetch] = field(default_factory=dict)
     decision: Certificate | None = None
     """A commit certificate; its block may still be missing."""

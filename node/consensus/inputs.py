@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from node.chain.block import Block, Header
 from node.chain.certificate import Certificate
+from node.chain.records.demerits import NO_DEMERITS, Demerits
 from node.chain.validator_set import ValidatorSet
 from node.consensus.messages import Message, Record, Signed
 from node.primitives import Epoch, Height, InstitutionId, View
@@ -45,6 +46,8 @@ class HeightStarted:
     """The mempool holds something that could be included."""
     records: tuple[Record, ...] = ()
     """What the journal holds of this height, in the order written; nothing unless there was a restart. [R1]"""
+    demerits: Demerits = NO_DEMERITS
+    """In the state after `head`: who is passed over. [L1]"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class VoteBook:
         self._height = height
         self._held: dict[tuple[Phase, ValidatorIndex], dict[View, Vote]] = {}
         self._tallies: dict[tuple[Phase, View, Hash], dict[ValidatorIndex, Signature]] = {}
+        self._voters: set[ValidatorIndex] = set()
         self.decided: tuple[View, Hash] | None = None
         """Where Q Commits of one view have come together; two different ones cannot."""
 
@@ -48,10 +49,16 @@ class VoteBook:
             if not self._tallies[place]:
                 del self._tallies[place]
         views[vote.view] = vote
+        self._voters.add(vote.validator)
         tally = self._tallies.setdefault((phase, vote.view, vote.block_hash), {})
         tally[vote.validator] = vote.signature
         if phase is Phase.COMMIT and len(tally) >= self._validators.quorum and self.decided is None:
             self.decided = (vote.view, vote.block_hash)
+
+    @property
+    def voter_count(self) -> int:
+        """How many distinct members voted at this height at all. [T1]"""
+        return len(self._voters)
 
     def count(self, phase: Phase, view: View, block_hash: Hash) -> int:
         """Return how many distinct validators voted so."""

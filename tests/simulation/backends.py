@@ -11,6 +11,7 @@ from node.chain.block import Block, Header
 from node.chain.certificate import Certificate, Network
 from node.chain.genesis import genesis_block
 from node.chain.ledger import Ledger
+from node.chain.records.demerits import Demerits
 from node.chain.rules.catalogue import DefinitionPublish
 from node.chain.transaction import make_transaction
 from node.chain.validator_set import Validator, ValidatorSet
@@ -32,6 +33,8 @@ class SimulatedChain(Protocol):
     def head(self) -> Header: ...
     @property
     def epoch(self) -> int: ...
+    @property
+    def demerits(self) -> Demerits: ...
     @property
     def head_certificate(self) -> Certificate | None: ...
     def validators_at(self, height: int) -> ValidatorSet: ...

@@ -66,6 +66,7 @@ class Checkers:
             raise Violation(f"agreement: {name} has {block_hash.hex()} at height {height}, not {known.hex()}")
         if self.forks_only:
             return
+        self.oracle.turns.on_decided(block)
         if self.roots.setdefault(height, state_root) != state_root or state_root != block.header.state_root:
             raise Violation(f"state root of {name} differs at height {height}")
         if certificate.block_hash != block_hash or certificate.height != height:

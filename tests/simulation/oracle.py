@@ -14,6 +14,7 @@ from node.chain.validator_set import ValidatorSet
 from node.consensus.messages import NewView, Proposal, ViewChange
 from node.crypto.hashing import Tag, tagged
 from tests.simulation.parts import KeyRing
+from tests.simulation.turns import Turns
 
 
 def quorum_size(n: int) -> int:
@@ -29,15 +30,15 @@ class Oracle:
     network: Network
     validators: ValidatorSet
     ring: KeyRing
-    order: tuple[int, ...]
-    """Validator indexes in order of proposing."""
+    turns: Turns
+    """Told of every decided block."""
     leaders: tuple[int, ...] = ()
     """Of the first views of height 1, where a scenario scripts them."""
 
     def proposer(self, height: int, view: int) -> int:
         if height == 1 and view < len(self.leaders):
             return self.leaders[view]
-        return self.order[(height + view) % len(self.order)]
+        return self.turns.proposer(height, view)
 
     def judge_proposal(self, message: Proposal | NewView) -> str | None:
         """Return what is wrong with an accepted proposal, or None. (isProposalJustification)"""

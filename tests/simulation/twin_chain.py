@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, evidence_root, transactions_root
 from node.chain.certificate import Certificate, Network, VerifyDigest
+from node.chain.demerits import demerits_after
+from node.chain.records.demerits import NO_DEMERITS, Demerits
 from node.chain.validator_set import ValidatorSet
 from node.crypto.hashing import Tag, sha256, tagged
 from node.crypto.merkle import EMPTY_ROOT
@@ -64,14 +66,17 @@ class TwinChain:
         self.archive = archive
         self.state: dict[bytes, int] = {}
         self.state_root = genesis.state_root
+        self.demerits: Demerits = NO_DEMERITS
         self.mempool: dict[bytes, None] = {}
         self._genesis = genesis
         self._validators = validators
         self._verify_digest = verify_digest
         self._valid: dict[Hash, Hash] = {}
         """State root after each block validated on the present head."""
+        parent = genesis
         for block, _ in archive.blocks:
-            self._apply(block)
+            self._apply(block, parent)
+            parent = block.header
 
     @property
     def head(self) -> Header:
@@ -173,8 +178,9 @@ class TwinChain:
 
     def commit_block(self, block: Block, certificate: Certificate) -> None:
         self.validate_block(block)
+        parent = self.head
         self.archive.append(block, certificate)
-        self._apply(block)
+        self._apply(block, parent)
 
     def block_at(self, height: int) -> tuple[Block, Certificate] | None:
         return self.archive.blocks[height - 1] if 0 < height <= len(self.archive.blocks) else None
@@ -201,8 +207,10 @@ class TwinChain:
             root = sha256(root + sha256(transaction) + height.to_bytes(8, "big"))
         return root
 
-    def _apply(self, block: Block) -> None:
+    def _apply(self, block: Block, parent: Header) -> None:
         height = block.header.height
+        if block.parent_certificate is not None:
+            self.demerits = demerits_after(self.demerits, self._validators, parent, block.parent_certificate)
         self.state_root = self._root_after(block.transactions, height)
         for transaction in block.transactions:
             self.state[transaction] = height

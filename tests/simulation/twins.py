@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from node.chain.records.demerits import Demerits
 from node.chain.rotation import Rotation
 from node.chain.validator_set import ValidatorSet
 from node.primitives import ValidatorIndex, View
@@ -53,8 +54,8 @@ class TwinsWorld(World):
     """Plays one scenario."""
 
     def __init__(self, scenario: Scenario) -> None:
-        def rotation(validators: ValidatorSet, height: int) -> Rotation:
-            return ScriptedRotation(validators, height, scenario.leaders)
+        def rotation(validators: ValidatorSet, height: int, demerits: Demerits) -> Rotation:
+            return ScriptedRotation(validators, height, demerits, scenario.leaders)
 
         n = scenario.validators
         names = [f"v{index:02}.example" for index in range(scenario.twins)]
@@ -81,8 +82,8 @@ class TwinsWorld(World):
 class ScriptedRotation(Rotation):
     """The scenario's leaders at height 1."""
 
-    def __init__(self, validators: ValidatorSet, height: int, leaders: tuple[int, ...]) -> None:
-        super().__init__(validators, height)
+    def __init__(self, validators: ValidatorSet, height: int, demerits: Demerits, leaders: tuple[int, ...]) -> None:
+        super().__init__(validators, height, demerits)
         self._leaders = leaders if height == 1 else ()
 
     def proposer(self, view: View) -> ValidatorIndex:

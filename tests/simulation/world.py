@@ -26,6 +26,7 @@ from tests.simulation.checkers import Checkers, Violation
 from tests.simulation.oracle import Oracle
 from tests.simulation.parts import KeyRing, SimulatedCrash, SimulatedDisk
 from tests.simulation.plan import Plan
+from tests.simulation.turns import Turns
 
 PROGRESS_HEIGHTS = 3
 PROGRESS_LIMIT_MS = 400_000
@@ -203,7 +204,8 @@ class World:
         """Which machines run under a name: two where a validator has a twin."""
         for index, name in enumerate(self.names):
             self.machines.setdefault(name, []).append(index)
-        oracle = Oracle(self.backend.network, self.validators, self.ring, proposer_order(self.validators))
+        turns = Turns(names, proposer_order(self.validators))
+        oracle = Oracle(self.backend.network, self.validators, self.ring, turns)
         self.checkers = Checkers(oracle, forks_only)
         self.nodes = [Node(self, index, is_liar=index in plan.byzantine) for index in range(len(self.names))]
         self._submitted = 0

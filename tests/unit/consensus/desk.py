@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Phase, VoteSignature, vote_digest
+from node.chain.records.demerits import Demerits
 from node.chain.rotation import Rotation
 from node.chain.statements import Commit, Prepare, ProposalHead, ViewChangeHead
 from node.chain.validator_set import Validator, ValidatorSet
@@ -82,15 +83,14 @@ class Desk:
         role = n - 1 if role is None else role
         self.me = self.rotation.proposer(role) if me is None else me
         self.others = [i for i in range(n) if i != self.me]
-        self.core = Core(
-            CoreOptions(
-                network=self.network,
-                institution=self.name(self.me),
-                public_keys=(self.ring.signers[self.me].public_key,) if has_key else (),
-                verify_digest=self.ring.verify,
-                safe_start_nonce=nonce,
-            )
+        self.options = CoreOptions(
+            network=self.network,
+            institution=self.name(self.me),
+            public_keys=(self.ring.signers[self.me].public_key,) if has_key else (),
+            verify_digest=self.ring.verify,
+            safe_start_nonce=nonce,
         )
+        self.core = Core(self.options)
         self.opening = self.run(HeightStarted(NOW_MS, self.chain.head, None, 0, self.validators, has_pending, records))
 
     @property
@@ -99,6 +99,11 @@ class Desk:
 
     def name(self, index: int) -> str:
         return self.validators.members[index].institution
+
+    def open(self, demerits: Demerits) -> None:
+        """Begin height 1 anew, with a record of missed turns."""
+        self.core = Core(self.options)
+        self.run(HeightStarted(NOW_MS, self.chain.head, None, 0, self.validators, False, demerits=demerits))
 
     # What happens to the core
 

@@ -7,6 +7,8 @@ import msgspec
 import pytest
 
 from node.chain.certificate import Phase
+from node.chain.demerits import demerits_after, record_demerits
+from node.chain.records.demerits import NO_DEMERITS, Demerit, Demerits
 from node.chain.statements import Commit, Prepare
 from node.consensus.effects import (
     BuildBlock,
@@ -61,6 +63,9 @@ from node.limits import (
     PROPOSALS_JUDGED_PER_PEER_MAX,
     STATUSES_PER_PEER_MAX,
 )
+from node.state.kv import MemoryStore
+from node.state.world_state import StateStore, WorldState
+from tests.unit.chain.kit import TestChain
 from tests.unit.consensus.desk import NOW_MS, Desk, broadcasts, records, sends, timers
 
 S = TypeVar("S", bound=Signed)
@@ -765,17 +770,20 @@ def test_t1_overdue_heartbeat_starts_the_timer(age_ms: int, runs: bool) -> None:
     assert timers(Desk(head_age_ms=age_ms).opening, TimerKind.VIEW) == ([VIEW_0] if runs else [])
 
 
-@pytest.mark.parametrize("kind", ["proposal", "prepare", "commit"])
-def test_t1_a_genuine_vote_starts_the_timer(kind: str) -> None:
-    """[T1] Others are at work on this height."""
+def test_t1_an_accepted_proposal_starts_the_timer() -> None:
+    """[T1] There is something to decide, even if nothing waits in our mempool."""
     desk = Desk()
-    block = desk.block()
-    message = {
-        "proposal": desk.proposal(block),
-        "prepare": desk.prepare(desk.others[0], 0, block.hash()),
-        "commit": desk.commit(desk.others[0], 0, block.hash()),
-    }[kind]
-    assert timers(desk.receive(message), TimerKind.VIEW) == [VIEW_0]
+    assert timers(desk.receive(desk.proposal(desk.block())), TimerKind.VIEW) == [VIEW_0]
+
+
+def test_t1_one_vote_starts_no_timer_but_those_of_f_plus_one_members_do() -> None:
+    """[T1] One liar may say Prepare, Commit and in many views: an honest vote is known from f + 1 = 2 members on."""
+    desk = Desk()
+    liar, honest = desk.others[:2]
+    block_hash = desk.block().hash()
+    alone = [desk.prepare(liar, 0, block_hash), desk.commit(liar, 0, block_hash), desk.prepare(liar, 3, b"x" * 32)]
+    assert timers(desk.receive(*alone), TimerKind.VIEW) == []
+    assert timers(desk.receive(desk.prepare(honest, 0, block_hash)), TimerKind.VIEW) == [VIEW_0]
 
 
 def test_t2_timer_of_a_higher_view_needs_a_quorum_at_it_or_above() -> None:
@@ -801,6 +809,90 @@ def test_t2_restart_in_an_accepted_new_view_starts_the_timer() -> None:
     kept = records(desk.receive(desk.new_view(2, block, [desk.view_change(i, 2) for i in desk.others])))
     again = Desk(records=tuple(kept))
     assert timers(again.opening, TimerKind.VIEW) == [SetTimer(Timer(TimerKind.VIEW, 1, 2), 4_500)]
+
+
+# Passing over who lets its turn go by
+
+
+def demerits_of(desk: Desk, *misses: tuple[int, int], until: int = 100) -> Demerits:
+    """A record that holds misses against validators, given by index."""
+    held = sorted((desk.name(index), count) for index, count in misses)
+    return Demerits(tuple(Demerit(name, count, until) for name, count in held), 0, ())
+
+
+def at_height_2(
+    n: int, view: int, *, maker: int | None = None, before: Demerits = NO_DEMERITS
+) -> tuple[Desk, Demerits]:
+    """Decide height 1 in a view and let block 2 say so; return the record that holds for height 3."""
+    desk = Desk(n)
+    block = desk.block(view if maker is None else maker)
+    certificate = desk.certificate(Phase.COMMIT, view, block.hash())
+    return desk, demerits_after(before, desk.validators, block.header, certificate)
+
+
+def test_l1_at_most_f_with_most_misses_are_passed_over() -> None:
+    """[L1] Three of seven missed turns: no proposal of the worst two is taken, the turn goes to the next."""
+    desk = Desk(7)
+    order = [desk.rotation.proposer(view) for view in range(7)]
+    record = demerits_of(desk, (order[0], 3), (order[1], 2), (order[2], 1))
+    desk.open(record)
+    rotation = desk.state.context.rotation
+    turns = [rotation.proposer(view) for view in range(5)]
+    assert sorted(turns) == sorted(order[2:])
+    rejection = desk.refused(desk.proposal(desk.block()))
+    assert (rejection.reason, rejection.detail) == (
+        Reason.WRONG_PROPOSER,
+        f"signed by validator {order[0]} instead of {turns[0]}",
+    )
+
+
+def test_l1_ends_with_passed_until() -> None:
+    """[L1] At height 100 of passed_until = 100, no more at 101."""
+    desk = Desk()
+    record = demerits_of(desk, (2, 1), until=100)
+    assert record.passed_over(desk.validators, 100) == {2}
+    assert record.passed_over(desk.validators, 101) == set()
+
+
+def test_l2_each_missed_turn_counts_against_its_proposer() -> None:
+    """[L2] Decided in view 2: two missed, passed over until 1 + 2N; another miss doubles it."""
+    desk, record = at_height_2(4, 2)
+    late = [desk.rotation.proposer(view) for view in (0, 1)]
+    assert record.entries == demerits_of(desk, *((index, 1) for index in late), until=9).entries
+    desk, record = at_height_2(4, 2, before=demerits_of(desk, (late[0], 1), until=0))
+    assert {(entry.institution, entry.misses, entry.passed_until) for entry in record.entries} == {
+        (desk.name(late[0]), 2, 17),
+        (desk.name(late[1]), 1, 9),
+    }
+
+
+def test_l3_who_made_the_decided_block_missed_nothing() -> None:
+    """[L3] The block of view 0, decided in view 2: only view 1 went by."""
+    desk, record = at_height_2(4, 2, maker=0)
+    assert record.entries == demerits_of(desk, (desk.rotation.proposer(1), 1), until=9).entries
+
+
+def test_l4_misses_are_forgotten_after_32_n_heights() -> None:
+    """[L4] Of passed_until = 100 up to block 228 with N = 4; from 229 on a miss is a first one."""
+    for height, misses in ((228, 2), (229, 1)):
+        desk = Desk()
+        (late,) = {desk.rotation.proposer(0)}
+        header = msgspec.structs.replace(desk.block(1).header, height=height - 1)
+        certificate = desk.certificate(Phase.COMMIT, 4, header.hash(), height=height - 1)
+        after = demerits_after(demerits_of(desk, (late, 1)), desk.validators, header, certificate)
+        assert {entry.misses for entry in after.entries if entry.institution == desk.name(late)} == {misses}
+
+
+def test_l5_the_last_height_of_a_set_and_the_first_of_an_epoch_blame_nobody() -> None:
+    """[L5] The header names another next set; a first block of an epoch carries no certificate."""
+    desk = Desk()
+    header = msgspec.structs.replace(desk.block(2).header, next_validators_hash=b"n" * 32)
+    certificate = desk.certificate(Phase.COMMIT, 2, header.hash())
+    assert demerits_after(NO_DEMERITS, desk.validators, header, certificate) == NO_DEMERITS
+    frame = TestChain().next_frame
+    state = WorldState(StateStore.open(MemoryStore()))
+    record_demerits(state, replace(frame, parent_certificate=None))
+    assert dict(state.written) == {}
 
 
 # Saying where we are
