@@ -41,8 +41,10 @@ from node.p2p.network import Network
 from node.p2p.observer import PeerIdentity
 from node.p2p.peer_book import PeerAddress, PeerBook
 from node.primitives import InstitutionId
+from node.recorder import RECORDING_FOLDER, Recorder
 from node.replica import Member, Replica
 from node.rpc.catalogue import Catalogue
+from node.rpc.methods.registry import VERSION
 from node.rpc.rate import RateLimiter
 from node.rpc.server import RpcServer
 from node.rpc.services import Services
@@ -171,12 +173,15 @@ class Node:
         )
         self._services = _services(self.ledger, self._view)
         self._environment = ReplicaEnvironment(self._callbacks)
+        self._recorder = self._make_recorder()
+        self._consensus_observer = ConsensusObserver(self.metrics, is_verbose=config.log.level == "debug")
         self._replica = Replica(
             institution=config.node.institution,
             chain=TimedChain(self.ledger, self.metrics),
             environment=self._environment,
             member=self._member(journal_store, signer_store),
-            observer=ConsensusObserver(self.metrics, is_verbose=config.log.level == "debug"),
+            observer=self._consensus_observer,
+            recorder=self._recorder,
             verify_digest=self._signatures,
         )
         self._network = self._make_network(node_signer)
@@ -189,6 +194,7 @@ class Node:
             observer=self.metrics,
             on_fatal=self.fail,
         )
+        self._consensus_observer.attach(self._replica.round)
         self._view.attach(self._network, self._replica, self._sync)
         self._environment.attach(self._network, self._replica, self._sync)
         self.ledger.on_commit(self._on_commit)
@@ -211,6 +217,14 @@ class Node:
                 journal.begin()
             marker.unlink()
         return Member(signer, journal, os.urandom(NONCE_BYTES))
+
+    def _make_recorder(self) -> Recorder | None:
+        if not self._config.diagnosis.record:
+            return None
+        folder = self._home.folder / DATA_FOLDER / RECORDING_FOLDER
+        return Recorder(
+            folder, f"pila {VERSION}", lambda sentence: self._log.warning("recording ends", detail=sentence)
+        )
 
     def _make_network(self, node_signer: Signer) -> Network:
         config = self._config
@@ -291,6 +305,8 @@ class Node:
             self._fatal = self._fatal or _cause(group)
         finally:
             self._environment.stop()
+            if self._recorder is not None:
+                self._recorder.close()
             await self._worker.stop()
         if self._fatal is not None:
             raise self._fatal

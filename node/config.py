@@ -97,6 +97,13 @@ class StorageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Below it the node says so in its log and metrics; the disk's own end stops it."""
 
 
+class DiagnosisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is kept for those who look for a fault."""
+
+    record: bool = False
+    """Write all that consensus is told into `data/recording`, for `pila replay`: a ring of files, 256 MiB at most."""
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file, one table a room."""
 
@@ -106,6 +113,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
     storage: StorageConfig = StorageConfig()
+    diagnosis: DiagnosisConfig = DiagnosisConfig()
 
 
 def load_config(home: Path) -> Config:

@@ -255,6 +255,8 @@ RECORDING_FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 """From this size on a new file begins with the next height; at twice as much the height is recorded no further."""
 RECORDING_FILES_MAX: Final = 8
 """Files of the ring: a quarter of a gibibyte at most."""
+ROUND_VIEWS_MAX: Final = 8
+"""Views of one height that a log line tells of: the last ones."""
 RECORD_BYTES_MAX: Final = 64 * 1024 * 1024
 """One record of a recording; a height's start with all promises of a long stall is the largest."""
 

@@ -3,7 +3,7 @@
 Called from inside those rooms, in the event loop: nothing here waits or calls back.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 from node.chain.answers import Committed
@@ -13,16 +13,22 @@ from node.chain.statements import Prepare
 from node.channels import Channel
 from node.clock import monotonic_seconds
 from node.consensus.effects import Effect, SignAndBroadcast
-from node.consensus.inputs import Input, MessageReceived
-from node.consensus.messages import NewView, Proposal, Status, ViewChange
+from node.consensus.inputs import HeightStarted, Input, MessageReceived, MessageSigned, TransactionsPending
+from node.consensus.messages import BlockReply, BlockRequest, Decided, NewView, Proposal, Status, ViewChange
 from node.errors import Rejected
+from node.limits import ROUND_VIEWS_MAX
 from node.log import get_logger
 from node.metrics import Metrics
 from node.p2p.observer import PeerIdentity
-from node.primitives import InstitutionId
+from node.primitives import InstitutionId, View
+from node.rounds import Round
 
 QUIET_SECONDS: Final = 1.0
+SLOW_SECONDS: Final = 5.0
+"""A height that took longer is told in one line, as is every one that needed another view."""
 _CAUSES_MAX: Final = 1_024
+_SAY_NOTHING_NEW: Final = (Status, Decided, BlockRequest, BlockReply)
+"""Messages that come also where nothing is to be decided."""
 _CHANNEL_NAMES: Final = {int(channel): channel.name.lower() for channel in Channel}
 
 
@@ -57,9 +63,19 @@ class ConsensusObserver:
         self._calm = Calm()
         self._accepted_seconds: float | None = None
         """When the proposal being decided was accepted."""
+        self._look: Callable[[], Round] | None = None
+        self._busy_seconds: float | None = None
+        """Since when there is something to decide at this height."""
+        self._entered: dict[View, float] = {}
+        """When the latest views above 0 were entered; at most ROUND_VIEWS_MAX."""
+
+    def attach(self, look: Callable[[], Round]) -> None:
+        """Learn how to look at the height in progress; before the replica starts."""
+        self._look = look
 
     def stepped(self, event: Input, effects: Sequence[Effect]) -> None:
         """One input was applied."""
+        self._note_time(event)
         if isinstance(event, MessageReceived) and isinstance(event.message, Proposal):
             skew_ms = event.message.block.header.timestamp_ms - event.now_ms
             self._metrics.clock_skew_seconds.set(skew_ms / 1_000)
@@ -69,8 +85,10 @@ class ConsensusObserver:
                     case Prepare():
                         self._accepted_seconds = monotonic_seconds()
                     case ViewChange(head=head):
-                        self._log.warning("view change", height=head.height, view=head.view)
+                        self._note_view(head.view)
+                        self._log.warning("view change", height=head.height, view=head.view, **self._left(head.view))
                     case NewView(head=head):
+                        self._note_view(head.view)
                         self._log.info("new view", height=head.height, view=head.view)
                     case _:
                         pass
@@ -84,11 +102,69 @@ class ConsensusObserver:
             fields = {"left_out": count} if count else {}
             self._log.info("rejected", peer=sender, reason=rejection.reason.value, detail=rejection.detail, **fields)
 
-    def committed(self, _block: Block, _certificate: Certificate) -> None:
+    def committed(self, _block: Block, certificate: Certificate) -> None:
         """The head moved, by consensus."""
+        now = monotonic_seconds()
         if self._accepted_seconds is not None:
-            self._metrics.consensus_round_trip_seconds.observe(monotonic_seconds() - self._accepted_seconds)
+            self._metrics.consensus_round_trip_seconds.observe(now - self._accepted_seconds)
             self._accepted_seconds = None
+        seconds = 0.0 if self._busy_seconds is None else now - self._busy_seconds
+        if self._look is not None and (certificate.view > 0 or seconds > SLOW_SECONDS):
+            self._log_slow(self._look(), certificate.view, seconds)
+
+    def _note_time(self, event: Input) -> None:
+        """Note when a height had something to decide."""
+        match event:
+            case HeightStarted(has_pending=has_pending):
+                self._busy_seconds = monotonic_seconds() if has_pending else None
+                self._entered.clear()
+                return
+            case TransactionsPending() | MessageSigned():
+                pass
+            case MessageReceived(message=message) if not isinstance(message, _SAY_NOTHING_NEW):
+                pass
+            case _:
+                return
+        if self._busy_seconds is None:
+            self._busy_seconds = monotonic_seconds()
+
+    def _note_view(self, view: View) -> None:
+        self._entered.setdefault(view, monotonic_seconds())
+        while len(self._entered) > ROUND_VIEWS_MAX:
+            del self._entered[next(iter(self._entered))]
+
+    def _left(self, entered: View) -> dict[str, object]:
+        """Return why a view was left: how far it came, and who was not heard."""
+        if self._look is None:
+            return {}
+        height = self._look()
+        left = [found for found in height.views if found.view < entered]
+        if not left:
+            return {"silent": height.silent}
+        last = left[-1]
+        return {
+            "proposer": last.proposer,
+            "prepared": last.prepared,
+            "committed": last.committed,
+            "silent": height.silent,
+        }
+
+    def _log_slow(self, height: Round, view: View, seconds: float) -> None:
+        """Say in one line how a height went that was slow."""
+        begin = self._busy_seconds or 0.0
+        views = [
+            {
+                "view": found.view,
+                "proposer": found.proposer,
+                "entered_seconds": round(self._entered.get(found.view, begin) - begin, 3),
+                "prepared": found.prepared,
+                "committed": found.committed,
+                "left": found.left,
+            }
+            for found in height.views
+        ]
+        fields = {"height": height.height, "view": view, "seconds": round(seconds, 3), "quorum": height.quorum}
+        self._log.warning("slow height", **fields, views=views, silent=height.silent)
 
 
 class ChainObserver:

@@ -66,6 +66,10 @@ class RecordingDamaged(Exception):
     """A recording cannot be read from here on; the sentence says where and why."""
 
 
+class RecordingTorn(RecordingDamaged):
+    """The last record is incomplete: the node ended while it was written; everything before it is whole."""
+
+
 class Encoder:
     """Turns one core's life into records; one encoder for each file."""
 
@@ -174,6 +178,8 @@ class Reader:
         """The height filled the file; what else happened at it is missing."""
         self.problem: str | None = None
         """Why the file could not be read to its end."""
+        self.is_torn = False
+        """Only its last record, which the node did not finish."""
         self.opening = self._read_opening()
 
     def inputs(self) -> Iterator[Recorded]:
@@ -195,6 +201,7 @@ class Reader:
                         raise RecordingDamaged(f"an unexpected record ends at byte {self._position}")
         except (RecordingDamaged, msgspec.ValidationError) as error:
             self.problem = str(error)
+            self.is_torn = isinstance(error, RecordingTorn)
         if waiting is not None:
             yield Recorded(waiting, None)
 
@@ -233,7 +240,7 @@ class Reader:
             head, rest = self._data[begin : begin + HEAD_BYTES], len(self._data) - begin - HEAD_BYTES
             length = int.from_bytes(head[:4], "big")
             if rest < 0 or (length > rest and length <= RECORD_BYTES_MAX):
-                raise RecordingDamaged(f"the last record is torn: it begins at byte {begin} of {len(self._data)}")
+                raise RecordingTorn(f"the last record is torn: it begins at byte {begin} of {len(self._data)}")
             payload = self._data[begin + HEAD_BYTES : begin + HEAD_BYTES + length]
             if length > RECORD_BYTES_MAX or zlib.crc32(payload) != int.from_bytes(head[4:], "big"):
                 raise RecordingDamaged(f"the record at byte {begin} is damaged")

@@ -8,7 +8,7 @@ next effect. What peers send wrongly is `Rejected`: counted, never fatal.
 """
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar, assert_never
 
@@ -24,6 +24,7 @@ from node.chain.records.demerits import Demerits
 from node.chain.rotation import Rotation, RotationOf
 from node.chain.statements import Commit, Prepare
 from node.chain.validator_set import ValidatorSet
+from node.consensus.carried import Carried
 from node.consensus.core import Core, CoreOptions
 from node.consensus.effects import (
     Broadcast,
@@ -53,23 +54,23 @@ from node.consensus.inputs import (
     MessageSigned,
     Timer,
     TimerFired,
-    TransactionsPending,
     TimerKind,
+    TransactionsPending,
 )
 from node.consensus.messages import (
     BlockReply,
     Decided,
     Message,
     NewView,
-    Proposal,
     Promise,
+    Proposal,
     Record,
     Signed,
     Status,
     Step,
     ViewChange,
-    with_signature,
     header_of,
+    with_signature,
 )
 from node.errors import Reason, Rejected
 from node.journal import Journal
@@ -80,11 +81,12 @@ from node.limits import (
     CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX,
 )
 from node.primitives import Epoch, Height, InstitutionId, View
+from node.rounds import Round, round_of
 from node.signer.contract import ConsensusSigner, SignerUnreachable, SigningRefused
 from node.wire import decode_message, encode_message
 
-
 S = TypeVar("S", bound=Signed)
+
 
 class Chain(Protocol):
     """What consensus needs of the ledger."""
@@ -105,11 +107,11 @@ class Chain(Protocol):
         ...
 
     @property
-    @property
     def demerits(self) -> Demerits:
         """Who let turns to propose go by, as it holds for head + 1."""
         ...
 
+    @property
     def head_certificate(self) -> Certificate | None:
         """Commit certificate of the head; None at height 0."""
         ...
@@ -179,6 +181,42 @@ class Observer(Protocol):
         ...
 
 
+class Recorder(Protocol):
+    """Who writes down all that a core is told, so that it can be replayed. Must not raise, nor call back."""
+
+    def begin(self, options: CoreOptions) -> None:
+        """Learn of whose core this is; before anything is applied."""
+        ...
+
+    def applying(self, event: Input, carried: Callable[[], Carried]) -> None:
+        """An input is about to be applied; `carried`: what the core has carried along until now."""
+        ...
+
+    def applied(self, effects: Sequence[Effect]) -> None:
+        """The input was taken."""
+        ...
+
+    def refused(self, rejection: Rejected) -> None:
+        """The input was a peer's, and was refused."""
+        ...
+
+
+class NullRecorder:
+    """Nothing is written down."""
+
+    def begin(self, options: CoreOptions) -> None:
+        """Ignore it."""
+
+    def applying(self, event: Input, carried: Callable[[], Carried]) -> None:
+        """Ignore it."""
+
+    def applied(self, effects: Sequence[Effect]) -> None:
+        """Ignore it."""
+
+    def refused(self, rejection: Rejected) -> None:
+        """Ignore it."""
+
+
 class NullObserver:
     """Nobody is watching."""
 
@@ -203,14 +241,14 @@ class ReplicaCounters:
     equivocations: int = 0
     votes_late: int = 0
     signing_refused: int = 0
+    signer_unreachable: int = 0
+    """Times that the signer was asked and did not answer."""
     blocks_committed: int = 0
     missed_proposals: Counter[InstitutionId] = field(default_factory=Counter)
     """By proposer of a view that this replica left without a decision."""
 
 
 @dataclass(frozen=True, slots=True)
-    signer_unreachable: int = 0
-    """Times that the signer was asked and did not answer."""
 class ReplicaView:
     """Where this replica is and whom it waits for; lists are ascending by validator index."""
 
@@ -233,14 +271,14 @@ class ReplicaView:
     """Whose word is missing for the next step: the proposer's, or votes."""
     quorum: int
     view_timeout_ms: int
+    signer_problem: str | None = None
+    """Why our signer does not answer, so that we only follow; None while it does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """Our key with its two records; an observer has none."""
 
-    signer_problem: str | None = None
-    """Why our signer does not answer, so that we only follow; None while it does."""
     signer: ConsensusSigner
     journal: Journal
     safe_start_nonce: bytes
@@ -260,6 +298,7 @@ class Replica:
         environment: Environment,
         member: Member | None,
         observer: Observer | None = None,
+        recorder: Recorder | None = None,
         verify_digest: VerifyDigest = verify_consensus_signature,
         rotation: RotationOf = Rotation,
     ) -> None:
@@ -269,23 +308,24 @@ class Replica:
         self._environment = environment
         self._member = member
         self._observer: Observer = NullObserver() if observer is None else observer
+        self._recorder: Recorder = NullRecorder() if recorder is None else recorder
         self._quota = PeerQuota()
         self._queue: deque[Input] = deque()
-        self._is_running = False
-        listens = member is not None and (member.was_restored or not member.journal.is_begun)
-        self._core = Core(
-            CoreOptions(
-                network=chain.network,
-                institution=institution,
         self._unsigned: list[Promise] = []
         """Promises in the journal that the signer could not sign yet, in order; the latest of each kind."""
         self._signer_problem: str | None = None
-                public_keys=() if member is None else member.signer.public_keys,
-                verify_digest=verify_digest,
-                rotation=rotation,
-                safe_start_nonce=member.safe_start_nonce if member is not None and listens else None,
-            )
+        self._is_running = False
+        listens = member is not None and (member.was_restored or not member.journal.is_begun)
+        options = CoreOptions(
+            network=chain.network,
+            institution=institution,
+            public_keys=() if member is None else member.signer.public_keys,
+            verify_digest=verify_digest,
+            rotation=rotation,
+            safe_start_nonce=member.safe_start_nonce if member is not None and listens else None,
         )
+        self._core = Core(options)
+        self._recorder.begin(options)
 
     # What happens to it
 
@@ -309,14 +349,14 @@ class Replica:
 
     def on_timer(self, timer: Timer) -> None:
         """A timer ran out."""
+        if timer.kind is TimerKind.TICK:
+            self._sign_waiting()
         self._feed(TimerFired(self._environment.now_ms(), timer, self._chain.has_pending()))
 
     def on_transactions_pending(self) -> None:
         """The mempool got something that could be included."""
         self._feed(TransactionsPending(self._environment.now_ms()))
 
-        if timer.kind is TimerKind.TICK:
-            self._sign_waiting()
     def on_committed_by_sync(self) -> None:
         """Sync has moved the ledger's head."""
         if self._chain.head.height >= self._core.height:
@@ -325,6 +365,10 @@ class Replica:
     def view(self) -> ReplicaView:
         """Return where we are, for RPC and `why-stalled`."""
         return replace(view_of(self._core), signer_problem=self._signer_problem)
+
+    def round(self) -> Round:
+        """Return who did what at this height, for the log."""
+        return round_of(self._core)
 
     # What it does
 
@@ -343,15 +387,18 @@ class Replica:
     def _apply(self, event: Input) -> None:
         if isinstance(event, HeightStarted) and event.head.height < self._core.height:
             return  # sync and consensus have both announced it
+        self._recorder.applying(event, self._core.carried)
         try:
             effects = self._core.step(event)
         except Rejected as rejection:
+            self._recorder.refused(rejection)
             sender = self._institution
             if isinstance(event, MessageReceived):
                 sender = event.sender
                 self._quota.blame(sender, _body_bytes(event.message))
             self._on_rejected(sender, rejection)
             return
+        self._recorder.applied(effects)
         self._observer.stepped(event, effects)
         self._perform(effects)
 
@@ -431,13 +478,6 @@ class Replica:
         except SigningRefused:
             self.counters.signing_refused += 1
             return None
-
-    def _sign_and_broadcast(self, message: Signed) -> None:
-        if not isinstance(message, Status):
-            self._unsigned.append(message)
-            self._sign_waiting()
-            return
-        self._broadcast(signed)
         except SignerUnreachable as error:
             self.counters.signer_unreachable += 1
             self._signer_problem = str(error)
@@ -451,11 +491,12 @@ class Replica:
             return self._sign(message)
         except SignerUnreachable:
             return None
-        match signed:
-            case Proposal() | NewView():
-                self.counters.proposals["sent"] += 1
-            case Prepare():
-                self.counters.proposals["accepted"] += 1
+
+    def _sign_and_broadcast(self, message: Signed) -> None:
+        if not isinstance(message, Status):
+            self._unsigned.append(message)
+            self._sign_waiting()
+            return
         signed = self._sign_status(message)
         if signed is not None:
             self._broadcast(signed)
@@ -481,6 +522,12 @@ class Replica:
 
     def _publish(self, signed: Promise) -> None:
         """Send our signed promise to everybody, ourselves included."""
+        self._broadcast(signed)
+        match signed:
+            case Proposal() | NewView():
+                self.counters.proposals["sent"] += 1
+            case Prepare():
+                self.counters.proposals["accepted"] += 1
             case ViewChange(head):
                 self.counters.view_changes += 1
                 self._count_missed(head.view)
@@ -544,26 +591,20 @@ class Replica:
         height = chain.head.height + 1
         records: tuple[Record, ...] = ()
         if self._member is not None:
+            self._choose_key(height)
             records = self._member.journal.records(height)
             self._member.journal.forget_below(height)
         return HeightStarted(
             now_ms=self._environment.now_ms(),
             head=chain.head,
             head_certificate=chain.head_certificate,
-            self._choose_key(height)
             epoch=chain.epoch,
             validators=chain.validators_at(height),
+            demerits=chain.demerits,
             has_pending=chain.has_pending(),
             records=records,
         )
 
-    def _on_rejected(self, sender: InstitutionId, rejection: Rejected) -> None:
-        self.counters.rejected[rejection.reason] += 1
-        self._observer.rejected(sender, rejection)
-
-
-class PeerQuota:
-    """[B4] What each peer has used up of the present second."""
     def _choose_key(self, height: Height) -> None:
         """Sign with the key that the set of this height holds for us: so a new key takes over at its height."""
         assert self._member is not None
@@ -572,6 +613,13 @@ class PeerQuota:
         if index is not None and validators.members[index].public_key in signer.public_keys:
             signer.choose(validators.members[index].public_key)
 
+    def _on_rejected(self, sender: InstitutionId, rejection: Rejected) -> None:
+        self.counters.rejected[rejection.reason] += 1
+        self._observer.rejected(sender, rejection)
+
+
+class PeerQuota:
+    """[B4] What each peer has used up of the present second."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -595,7 +643,6 @@ class PeerQuota:
             (self._faults, CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX, "points of fault"),
         ):
             if used[sender] > limit:
-            demerits=chain.demerits,
                 raise Rejected(Reason.QUOTA_EXCEEDED, f"more than {limit} {what} a second from {sender}")
 
     def blame(self, sender: InstitutionId, size: int) -> None:

@@ -18,6 +18,7 @@ GROUPS: Final = {
     "key": ("tools.commands.keys", "key"),
     "pathway": ("tools.commands.catalogue", "pathway"),
     "refresh": ("tools.commands.verification", "refresh"),
+    "replay": ("tools.commands.diagnosis", "replay_command"),
     "reinstate": ("tools.commands.credentials", "reinstate"),
     "revoke": ("tools.commands.credentials", "revoke"),
     "stack": ("tools.commands.credentials", "stack"),

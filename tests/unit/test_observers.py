@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from node import observers
+from node.chain.certificate import Certificate, Phase
 from node.chain.rules.catalogue import DefinitionPublish
 from node.chain.statements import Prepare, ProposalHead, ViewChangeHead
 from node.channels import Channel
@@ -19,6 +21,7 @@ from node.log import configure
 from node.metrics import Metrics
 from node.observers import ChainObserver, ConsensusObserver, TransportObserver
 from node.p2p.observer import PeerIdentity
+from node.rounds import Round, ViewRound
 from tests.unit.chain.kit import GENESIS_TIME_MS, SEG, UGTO, TestChain, definition
 
 PEER = PeerIdentity(UGTO, bytes(32))
@@ -166,3 +169,92 @@ def test_peer_cannot_fill_the_log(log: io.StringIO, monkeypatch: pytest.MonkeyPa
     for _ in range(100):
         transport.dropped(PEER, Channel.SYNC, 10)
     assert len(events(log)) == 5
+
+
+def a_height(view: int = 1, *, silent: tuple[str, ...] = ("d.example",)) -> Round:
+    """Height 7 of four: view 0 was prepared by two, the views above by three."""
+    early = ViewRound(0, "a.example", ("a.example", "b.example"), (), ("a.example", "b.example", "c.example"))
+    later = tuple(
+        ViewRound(v, "b.example", ("a.example", "b.example", "c.example"), ("a.example", "b.example", "c.example"), ())
+        for v in range(1, view + 1)
+    )
+    return Round(7, 3, (early, *later), silent)
+
+
+def a_certificate(view: int) -> Certificate:
+    """What decided height 7; only its view is looked at."""
+    return Certificate(1, Phase.COMMIT, 0, 7, view, bytes(32), ())
+
+
+def test_a_height_that_needed_another_view_is_told_in_one_line(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Views with proposer, who prepared and committed, when each was entered, and who was silent."""
+    clock = [100.0]
+    monkeypatch.setattr(observers, "monotonic_seconds", lambda: clock[0])
+    watching = ConsensusObserver(Metrics(), is_verbose=False)
+    watching.attach(a_height)
+    watching.stepped(TransactionsPending(5), ())
+    clock[0] = 102.5
+    change = ViewChange(ViewChangeHead(0, 7, 1, None, None, 0, UNSIGNED), None)
+    watching.stepped(TransactionsPending(6), (SignAndBroadcast(change),))
+    clock[0] = 103.0
+    watching.committed(definition, a_certificate(1))
+    four = ["a.example", "b.example", "c.example"]
+    assert events(log) == [
+        (
+            "view change",
+            {
+                "height": 7,
+                "view": 1,
+                "proposer": "a.example",
+                "prepared": four[:2],
+                "committed": [],
+                "silent": ["d.example"],
+            },
+        ),
+        (
+            "slow height",
+            {
+                "height": 7,
+                "view": 1,
+                "seconds": 3.0,
+                "quorum": 3,
+                "views": [
+                    {
+                        "view": 0,
+                        "proposer": "a.example",
+                        "entered_seconds": 0.0,
+                        "prepared": four[:2],
+                        "committed": [],
+                        "left": four,
+                    },
+                    {
+                        "view": 1,
+                        "proposer": "b.example",
+                        "entered_seconds": 2.5,
+                        "prepared": four,
+                        "committed": four,
+                        "left": [],
+                    },
+                ],
+                "silent": ["d.example"],
+            },
+        ),
+    ]
+
+
+@pytest.mark.parametrize("seconds,is_told", [(5.0, False), (5.1, True)])  # SLOW_SECONDS = 5
+def test_a_height_that_took_long_is_told_and_a_quick_one_is_not(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch, seconds: float, is_told: bool
+) -> None:
+    """Counted from when there was something to decide, so an idle minute is not slow."""
+    clock = [0.0]
+    monkeypatch.setattr(observers, "monotonic_seconds", lambda: clock[0])
+    watching = ConsensusObserver(Metrics(), is_verbose=False)
+    watching.attach(lambda: a_height(0, silent=()))
+    clock[0] = 60.0
+    watching.stepped(TransactionsPending(5), ())
+    clock[0] += seconds
+    watching.committed(definition, a_certificate(0))
+    assert [name for name, _ in events(log)] == ["slow height"] * is_told
