@@ -324,6 +324,8 @@ RECORDS_PER_PROOF_MAX: Final = 4_096
 """A stack of 256 leaves asks for about seven records a leaf."""
 HAND_OVERS_PER_PROOF_MAX: Final = 1_024
 """Changes of the validator set from genesis to the proven header."""
+HOP_BYTES_MAX: Final = 256 * 1024
+"""One of them as stored: header, certificate and set of 100 members come to 14 kB."""
 LEARNERS_PER_FILE_MAX: Final = 100_000
 LEARNERS_FILE_BYTES_MAX: Final = 32 * 1024 * 1024
 LEARNER_CELL_CHARS_MAX: Final = 500

@@ -6,6 +6,7 @@ Source: PROTOCOL §3, §4; ARCHITECTURE, "Four straight walks".
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Self, TypeVar
 
 from node.chain.admission import check_admission
@@ -18,6 +19,7 @@ from node.chain.execution import Execution, execute_block
 from node.chain.frame import Frame
 from node.chain.genesis import genesis_block, genesis_changes
 from node.chain.genesis_document import GenesisDocument
+from node.chain.hops import HandOver, Hop, HopStore, first_quorum
 from node.chain.index import Index, Place
 from node.chain.mempool import Mempool
 from node.chain.reading import batch_is_void
@@ -31,7 +33,7 @@ from node.chain.validator_set import ValidatorSet
 from node.chain.verification import TransactionCache
 from node.crypto import merkle
 from node.errors import ConfigError, Reason, Rejected, StorageError
-from node.limits import EXECUTIONS_KEPT_MAX, PENDING_RECHECK_COST_MAX, VALIDATOR_SETS_KEPT_MAX
+from node.limits import EXECUTIONS_KEPT_MAX, HAND_OVERS_PER_PROOF_MAX, PENDING_RECHECK_COST_MAX, VALIDATOR_SETS_KEPT_MAX
 from node.primitives import CatalogueId, Epoch, Hash, Height, InstitutionId, TimestampMs
 from node.state import keys
 from node.state.kv import KeyValueStore, WriteBatch
@@ -62,6 +64,7 @@ class Ledger:
         self._store = store
         self._blocks = BlockStore(store)
         self._last_receipts: tuple[Height, tuple[Receipt, ...]] = (-1, ())
+        self._hops = HopStore(store)
         self._index = Index(store)
         self._verify_digest = verify_digest
         self._head = head
@@ -181,6 +184,16 @@ class Ledger:
             return f"height {height} is pruned below {self.pruned_below} on this node; ask an archive node"
         return f"no block at height {height}; the head is {self._head.height}"
 
+    def hops_to(self, height: Height) -> tuple[Hop, ...]:
+        """Return what leads a light client from genesis to a header of this height, at most the head's.
+
+        Raises: Rejected(LIMIT_EXCEEDED): more hops than a proof may have.
+        """
+        found = tuple(islice(self._hops.below(height), HAND_OVERS_PER_PROOF_MAX + 1))
+        if len(found) > HAND_OVERS_PER_PROOF_MAX:
+            raise Rejected(Reason.LIMIT_EXCEEDED, f"more than {HAND_OVERS_PER_PROOF_MAX} changes of the validator set")
+        return found
+
     # --- transactions come in ---
 
     def submit(self, data: bytes) -> Submission:
@@ -279,6 +292,7 @@ class Ledger:
         self._blocks.stage(block, block_hash, certificate, execution.receipts, ids, self.network.genesis_hash, batch)
         if block.header.next_validators_hash != self._head.next_validators_hash:
             self._blocks.stage_validators(execution.next_validators, batch)
+        self._stage_hop(block, batch)
         self.state.stage(execution.prepared, height, batch)
         self._store.write(batch, sync=True)
         self.state.apply(execution.prepared, height)
@@ -464,6 +478,14 @@ class Ledger:
         check_after_execution(block.header, execution)
         self._keep(block_hash, block, execution)
         return execution
+
+    def _stage_hop(self, block: Block, batch: WriteBatch) -> None:
+        """Keep what leads a light client over the head where the set changes behind it: its certificate is final now."""
+        head, certificate = self._head, block.parent_certificate
+        if certificate is None or head.next_validators_hash == head.validators_hash:
+            return
+        old, new = self._validators(head.validators_hash), self._validators(head.next_validators_hash)
+        self._hops.stage(HandOver(head, first_quorum(certificate, old), new), batch)
 
     def _parent_validators(self) -> ValidatorSet:
         return self._validators(self._head.validators_hash)

@@ -1,7 +1,7 @@
 """The chain part of a bundle: headers that lead from genesis to a recent state root, and records under it.
 
 A light client needs its trust anchor (the genesis hash) and this: header 0, the first validator set,
-a hand-over wherever the set changed, one recent header with its commit certificate of exactly Q
+a hop wherever the set changed (`node.chain.hops`), one recent header with its commit certificate of exactly Q
 signatures, and state proofs that all stand under that header's state root. Pure; no clock, no network.
 Source: PROTOCOL §4, §8; DOMAIN §6.
 """
@@ -9,22 +9,21 @@ Source: PROTOCOL §4, §8; DOMAIN §6.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Protocol, TypeVar
-
-import msgspec
+from typing import Protocol, TypeVar
 
 from node import codec
 from node.chain.answers import CredentialPath, LocatedCredential, ProvenValue
-from node.chain.block import PROTOCOL_VERSION, Header
-from node.chain.certificate import Certificate, Network, Phase, VerifyDigest
+from node.chain.block import Header
+from node.chain.certificate import Certificate, Network, VerifyDigest
 from node.chain.credential_finding import definition_finding, issuer_finding, stacked_finding
+from node.chain.hops import Hop, check_header, first_quorum, follow_hops
 from node.chain.reading import credential_status, is_void
 from node.chain.records.credential import Batch, Origin
 from node.chain.records.institution import Institution, InstitutionKey, Purpose
 from node.chain.validator_set import ValidatorSet
 from node.crypto import merkle
 from node.errors import Reason, Rejected
-from node.limits import STATE_RECORD_BYTES_MAX, VALIDATORS_MAX, VALIDATORS_MIN
+from node.limits import STATE_RECORD_BYTES_MAX
 from node.primitives import Hash, Height, InstitutionId, TimestampMs
 from node.state import keys
 from node.state.proof import (
@@ -36,20 +35,6 @@ from node.state.proof import (
 )
 
 T = TypeVar("T")
-
-FIRST_EPOCH: Final = 0
-"""Later epochs begin with recovery documents, which this version does not know."""
-
-
-@dataclass(frozen=True, slots=True)
-class HandOver:
-    """One change of the validator set: the last header of the old set, which commits to the new one."""
-
-    header: Header
-    certificate: Certificate
-    """Of exactly Q members of the old set."""
-    validators: ValidatorSet
-    """The new set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +65,8 @@ class ChainProof:
     genesis_header: Header
     validators: ValidatorSet
     """Of height 1."""
-    hand_overs: tuple[HandOver, ...]
-    """Ascending by height."""
+    hops: tuple[Hop, ...]
+    """Ascending by height; `hand_overs` in JSON."""
     header: Header
     certificate: Certificate
     """Of exactly Q members of the header's set: the first Q that signed, in set order."""
@@ -133,65 +118,9 @@ def verify_headers(
     about which network it is. Raises: Rejected(UNKNOWN_NETWORK), Rejected(BAD_PROOF),
     Rejected(BAD_CERTIFICATE), Rejected(UNKNOWN_VERSION).
     """
-    genesis = proof.genesis_header
-    found = genesis.hash()
-    if genesis_hash is not None and found != genesis_hash:
-        raise Rejected(Reason.UNKNOWN_NETWORK, f"genesis hash {found.hex()}, trusted is {genesis_hash.hex()}")
-    if (genesis.height, genesis.epoch, genesis.proposer) != (0, FIRST_EPOCH, None):
-        raise Rejected(Reason.BAD_PROOF, f"header of height {genesis.height} in the place of header 0")
-    network = Network(genesis.chain_id, found)
-    _check_set(proof.validators, genesis.next_validators_hash)
-    validators, height = proof.validators, 0
-    for hand_over in proof.hand_overs:
-        _check_header(network, hand_over.header, hand_over.certificate, validators, height, verify_digest)
-        if hand_over.validators.hash == validators.hash:
-            raise Rejected(Reason.BAD_PROOF, f"the hand-over at height {hand_over.header.height} changes nothing")
-        _check_set(hand_over.validators, hand_over.header.next_validators_hash)
-        validators, height = hand_over.validators, hand_over.header.height
-    _check_header(network, proof.header, proof.certificate, validators, height, verify_digest)
-    return TrustedHeader(network, proof.header, validators)
-
-
-def _check_set(validators: ValidatorSet, committed: Hash) -> None:
-    """Refuse a set that is not the committed one, or has no shape that a set in force can have."""
-    size = len(validators.members)
-    if not VALIDATORS_MIN <= size <= VALIDATORS_MAX:
-        raise Rejected(Reason.BAD_PROOF, f"{size} validators, {VALIDATORS_MIN} to {VALIDATORS_MAX} are possible")
-    names = [member.institution for member in validators.members]
-    if names != sorted(set(names)) or len({member.public_key for member in validators.members}) != size:
-        raise Rejected(Reason.BAD_PROOF, "validators are not ascending by institution, or one stands twice")
-    if validators.hash != committed:
-        raise Rejected(Reason.BAD_PROOF, f"validator set {validators.hash.hex()}, committed is {committed.hex()}")
-
-
-def _check_header(
-    network: Network,
-    header: Header,
-    certificate: Certificate,
-    validators: ValidatorSet,
-    above: Height,
-    verify_digest: VerifyDigest | None,
-) -> None:
-    """Refuse a header that exactly Q members of the set did not commit."""
-    if header.version != PROTOCOL_VERSION:
-        raise Rejected(Reason.UNKNOWN_VERSION, f"protocol version {header.version}, known is {PROTOCOL_VERSION}")
-    if header.chain_id != network.chain_id or header.epoch != FIRST_EPOCH or header.height <= above:
-        raise Rejected(
-            Reason.BAD_PROOF,
-            f"header of {header.chain_id}, epoch {header.epoch}, height {header.height}; "
-            f"expected {network.chain_id}, epoch {FIRST_EPOCH}, above {above}",
-        )
-    if header.validators_hash != validators.hash:
-        raise Rejected(Reason.BAD_PROOF, f"header {header.height} is of another validator set")
-    certified = (certificate.phase, certificate.epoch, certificate.height, certificate.block_hash)
-    if certified != (Phase.COMMIT, header.epoch, header.height, header.hash()):
-        raise Rejected(Reason.BAD_CERTIFICATE, f"the certificate is not for header {header.height}")
-    if len(certificate.signatures) != validators.quorum:
-        raise Rejected(
-            Reason.BAD_CERTIFICATE,
-            f"{len(certificate.signatures)} signatures, exactly {validators.quorum} are carried",
-        )
-    certificate.check(network, validators, verify_digest)
+    standing = follow_hops(proof.genesis_header, proof.validators, proof.hops, genesis_hash, verify_digest)
+    check_header(standing, proof.header, proof.certificate, verify_digest)
+    return TrustedHeader(standing.network, proof.header, standing.validators)
 
 
 def verify_records(proof: ChainProof, state_root: Hash) -> ProvenRecords:
@@ -293,11 +222,6 @@ def _prove_assertion_keys(prover: Prover, issuer: Institution) -> None:
             prover.get(plain_key, InstitutionKey)
 
 
-def first_quorum(certificate: Certificate, validators: ValidatorSet) -> Certificate:
-    """Return the certificate with only the first Q signatures, in set order."""
-    return msgspec.structs.replace(certificate, signatures=certificate.signatures[: validators.quorum])
-
-
 class ProofSource(Protocol):
     """What is needed of the ledger."""
 
@@ -316,6 +240,10 @@ class ProofSource(Protocol):
 
     def validators_at(self, height: Height) -> ValidatorSet:
         """Return the set that votes on a height."""
+        ...
+
+    def hops_to(self, height: Height) -> tuple[Hop, ...]:
+        """Return what leads from genesis to a header of this height."""
         ...
 
     def prove(self, plain_key: str, height: Height | None = None) -> ProvenValue:
@@ -362,7 +290,7 @@ def credential_proof(
     return ChainProof(
         genesis_header=genesis,
         validators=source.validators_at(1),
-        hand_overs=(),
+        hops=source.hops_to(at),
         header=header,
         certificate=first_quorum(certificate, source.validators_at(at)),
         batch=BatchPath(located.batch_id, place.leaf_index, place.path),

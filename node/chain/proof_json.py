@@ -11,7 +11,8 @@ from msgspec import Meta
 from node import codec
 from node.chain.block import Header
 from node.chain.certificate import Certificate
-from node.chain.proof import BatchPath, ChainProof, HandOver, ProvenRecord
+from node.chain.hops import HandOver
+from node.chain.proof import BatchPath, ChainProof, ProvenRecord
 from node.chain.validator_set import ValidatorSet
 from node.errors import Reason, Rejected
 from node.limits import (
@@ -83,7 +84,7 @@ def to_json(proof: ChainProof) -> dict[str, object]:
                 "certificate": _hex(item.certificate),
                 "validators": _hex(item.validators),
             }
-            for item in proof.hand_overs
+            for item in proof.hops
         ],
         "header": _hex(proof.header),
         "certificate": _hex(proof.certificate),
@@ -108,7 +109,7 @@ def from_json(data: object) -> ChainProof:
     return ChainProof(
         genesis_header=_struct(read.genesis_header, Header),
         validators=_struct(read.validators, ValidatorSet),
-        hand_overs=tuple(
+        hops=tuple(
             HandOver(
                 _struct(item.header, Header),
                 _struct(item.certificate, Certificate),

@@ -213,7 +213,7 @@ def _network(bundle: Bundle, chain: _Chain, genesis_hash: Hash | None, now_ms: T
             f"{validators.quorum} of {len(validators)} validators of network {header.chain_id} "
             f"certify it in block {header.height} of {when}.",
         ),
-        f"trust anchor: genesis hash {own}, {len(bundle.chain.hand_overs)} changes of the validator set since",
+        f"trust anchor: genesis hash {own}, {len(bundle.chain.hops)} changes of the validator set since",
     )
 
 

@@ -41,6 +41,8 @@ class Column(Enum):
     """chain: `i` | credential id → first batch and index; derived, never overwritten."""
     SUBJECT = b"e"
     """chain: `e` | anything → derived lists (by institution, definition, …); rebuilt from blocks."""
+    HOP = b"o"
+    """chain: `o` | height (8) | epoch (4) → what leads a light client over a change of the validator set."""
     JOURNAL = b"j"
     """journal: what this replica promised."""
     SIGNER = b"g"

@@ -7,12 +7,11 @@ import pytest
 
 from node.chain.block import Header
 from node.chain.certificate import Certificate, Network, Phase, VoteSignature, vote_digest
+from node.chain.hops import HandOver, first_quorum
 from node.chain.proof import (
     BatchPath,
     ChainProof,
-    HandOver,
     ProvenRecords,
-    first_quorum,
     verify_headers,
     verify_records,
 )
@@ -84,7 +83,7 @@ RECENT = header(40, NEWEST, NEWEST)
 PROOF = ChainProof(
     genesis_header=GENESIS,
     validators=OLD,
-    hand_overs=(hand_over(10, OLD, NEW), hand_over(20, NEW, NEWEST)),
+    hops=(hand_over(10, OLD, NEW), hand_over(20, NEW, NEWEST)),
     header=RECENT,
     certificate=certificate(RECENT, NEWEST),
     batch=BatchPath(NO_HASH, 0, ()),
@@ -102,11 +101,11 @@ def test_two_hand_overs_lead_to_the_recent_header() -> None:
 @pytest.mark.parametrize(
     "changed,reason,detail",
     [
-        (replace(PROOF, hand_overs=PROOF.hand_overs[1:]), Reason.BAD_PROOF, "header 20 is of another validator set"),
-        (replace(PROOF, hand_overs=PROOF.hand_overs[:1]), Reason.BAD_PROOF, "header 40 is of another validator set"),
-        (replace(PROOF, hand_overs=PROOF.hand_overs[::-1]), Reason.BAD_PROOF, "header 20 is of another validator set"),
+        (replace(PROOF, hops=PROOF.hops[1:]), Reason.BAD_PROOF, "header 20 is of another validator set"),
+        (replace(PROOF, hops=PROOF.hops[:1]), Reason.BAD_PROOF, "header 40 is of another validator set"),
+        (replace(PROOF, hops=PROOF.hops[::-1]), Reason.BAD_PROOF, "header 20 is of another validator set"),
         (
-            replace(PROOF, hand_overs=(hand_over(9, OLD, OLD), *PROOF.hand_overs)),
+            replace(PROOF, hops=(hand_over(9, OLD, OLD), *PROOF.hops)),
             Reason.BAD_PROOF,
             "the hand-over at height 9 changes nothing",
         ),
