@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -23,6 +23,8 @@ FRESH_KEY_FILE: Final = "keys/node.fresh"
 """Beside a node's keys that have signed nothing yet; gone once they may have. A node that has neither it nor its
 journal listens before it signs."""
 DATA_FOLDER: Final = "data"
+RESTORED_FILE: Final = "data/restored"
+"""Says that data/ is a copy: a validator listens before it signs, then this goes."""
 LOCK_FILE: Final = "node.lock"
 CONFIG_BYTES_MAX: Final = 1024 * 1024
 
@@ -97,6 +99,23 @@ class StorageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Below it the node says so in its log and metrics; the disk's own end stops it."""
 
 
+class SignerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who holds the consensus key. Paths are relative to the home."""
+
+    kind: Literal["local", "socket", "pkcs11"] = "local"
+    """`local`: the node itself, from `keys/node.json`; `socket`: `pila signer run`; `pkcs11`: a token."""
+    socket: Annotated[str, Meta(min_length=1, max_length=1_000)] = "signer.sock"
+    """Where the signer's process listens."""
+    module: Annotated[str, Meta(max_length=1_000)] = ""
+    """PKCS#11 library of the token. In the signer's own home: `""` = its key lies in `keys/node.json`."""
+    token: Annotated[str, Meta(max_length=32)] = ""
+    """Label of the token."""
+    key_label: Annotated[str, Meta(min_length=1, max_length=64)] = "pila-consensus"
+    """Label of the key in the token; a key that is to follow it has the same one."""
+    pin_file: Annotated[str, Meta(max_length=1_000)] = ""
+    """File with the token's PIN; `""` = the environment's PILA_SIGNER_PIN."""
+
+
 class DiagnosisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is kept for those who look for a fault."""
 
@@ -114,6 +133,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: LogConfig = LogConfig()
     storage: StorageConfig = StorageConfig()
     diagnosis: DiagnosisConfig = DiagnosisConfig()
+    signer: SignerConfig = SignerConfig()
 
 
 def load_config(home: Path) -> Config:
@@ -142,6 +162,7 @@ def parse_config(data: bytes, name: str = CONFIG_FILE) -> Config:
     except msgspec.ValidationError as error:
         raise ConfigError(_sentence(name, text, str(error))) from None
     _check_addresses(config, name, text)
+    _check_token(config.signer, name, text)
     return config
 
 
@@ -219,6 +240,16 @@ def _check_addresses(config: Config, name: str, text: str) -> None:
         if institution in names[:i]:
             field = f"p2p.peers[{i}].institution"
             raise ConfigError(f"{name}{_line(text, field)}: {field}: {institution} is listed twice")
+
+
+def _check_token(signer: SignerConfig, name: str, text: str) -> None:
+    """Refuse a token that is only half described. Raises: ConfigError."""
+    if signer.kind != "pkcs11" and not signer.module:
+        return
+    for field in ("module", "token"):
+        if not getattr(signer, field):
+            where = f"signer.{field}"
+            raise ConfigError(f"{name}{_line(text, where) or _line(text, 'signer')}: {where}: needed for a PKCS#11 key")
 
 
 def split_address(address: str) -> tuple[str, int]:

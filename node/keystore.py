@@ -31,6 +31,8 @@ from node.primitives import Hash, InstitutionId, KeyId, PublicKey, Signature
 FORMAT: Final = "pila-keystore/1"
 KDF_OPERATIONS: Final = pwhash.argon2id.OPSLIMIT_MODERATE
 KDF_MEMORY_BYTES: Final = pwhash.argon2id.MEMLIMIT_MODERATE
+SALT_BYTES: Final = pwhash.argon2id.SALTBYTES
+NONCE_BYTES: Final = secret.SecretBox.NONCE_SIZE
 KDF_OPERATIONS_MAX: Final = 16
 KDF_MEMORY_BYTES_MAX: Final = 2**30
 ALGORITHM_NAMES: Final = {"ed25519": Algorithm.ED25519, "p256": Algorithm.P256}
@@ -235,6 +237,16 @@ class Keystore:
         secrets = msgspec.structs.replace(self._secrets, keys=(*self._secrets.keys, made))
         return Keystore(self.kind, self.institution, secrets)
 
+    def without_key(self, public_key: PublicKey) -> "Keystore":
+        """Return the keystore without one of its keys."""
+        left = tuple(key for key in self._secrets.keys if self._signer(key).public_key != public_key)
+        return Keystore(self.kind, self.institution, msgspec.structs.replace(self._secrets, keys=left))
+
+    def only(self, purpose: str) -> "Keystore":
+        """Return the keystore with the keys of one purpose alone."""
+        left = tuple(key for key in self._secrets.keys if key.purpose == purpose)
+        return Keystore(self.kind, self.institution, msgspec.structs.replace(self._secrets, keys=left))
+
     def _institution_secret(self, value: str) -> bytes:
         if self.kind is not KeystoreKind.INSTITUTION:
             raise ConfigError(f"a keystore of kind {self.kind} keeps no holders; an institution's is needed")
@@ -269,6 +281,26 @@ def public_keys(file: KeystoreFile, purpose: str) -> list[tuple[Algorithm, Publi
         for part in file.keys
         if part.purpose == purpose
     ]
+
+
+def destroy_key(path: Path, public_key: PublicKey, passphrase: bytes | None) -> None:
+    """Write a keystore file without one of its keys, under its seal, and overwrite what the file was.
+
+    What the disk kept of it beyond that (a journal, cells of flash, backups) is out of our reach.
+    Raises: ConfigError naming the file.
+    """
+    left = Keystore.open(path, passphrase).without_key(public_key)
+    sealing = passphrase if read_keystore_file(path).kdf is not None else None
+    try:
+        with path.open("r+b") as before:
+            left.save(path, passphrase=sealing, salt=os.urandom(SALT_BYTES), nonce=os.urandom(NONCE_BYTES))
+            size = before.seek(0, os.SEEK_END)
+            before.seek(0)
+            before.write(bytes(size))
+            before.flush()
+            os.fsync(before.fileno())
+    except OSError as error:
+        raise ConfigError(f"{path}: a key that was replaced cannot be wiped: {error.strerror}") from None
 
 
 def write_private(path: Path, text: str) -> None:

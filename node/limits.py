@@ -349,3 +349,25 @@ assert TRANSACTION_CACHE_MAX >= MEMPOOL_TRANSACTIONS_MAX + 2 * BLOCK_TRANSACTION
 assert TRANSACTION_VALIDITY_HEIGHTS_MAX < UNDO_HEIGHTS_MAX
 assert 1 << MERKLE_PATH_STEPS_MAX >= CREDENTIALS_PER_BATCH_MAX
 assert CREDENTIALS_PER_ISSUING_BATCH_MAX <= CREDENTIALS_PER_BATCH_MAX
+# --- signer and control socket (this machine) ---
+SIGNER_FRAME_BYTES_MAX: Final = 32 * 1024
+"""The largest request is a Status with the certificate of 100 validators: 7 kB."""
+SIGNER_WAIT_MS_MAX: Final = 1_000
+"""How long the event loop waits for the signer's process: a signature takes it less than a millisecond and one sync."""
+SIGNER_BACKOFF_MS_MIN: Final = 100
+SIGNER_BACKOFF_MS_MAX: Final = 10_000
+"""A signer that hangs takes at most a tenth of the event loop's time."""
+SIGNER_CONNECTIONS_MAX: Final = 8
+"""The node, and whoever asks for the last position."""
+SIGNER_SENTENCE_CHARS_MAX: Final = 500
+BACKUP_PIECE_BYTES: Final = 1024 * 1024
+"""Of the database's records, in one answer of the node's control socket."""
+CONTROL_FRAME_BYTES_MAX: Final = BACKUP_PIECE_BYTES + 1_024
+BACKUP_RECORD_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Value of one record in a backup file: above the receipts of the fullest block."""
+BACKUP_TURN_MS_MAX: Final = 5
+"""How long reading for a backup keeps the event loop before it gives way."""
+BACKUP_STALL_MS_MAX: Final = 60_000
+"""How long whoever makes a backup may take nothing: meanwhile the database cannot forget what is overwritten."""
+
+assert BACKUP_RECORD_BYTES_MAX > RECEIPTS_BYTES_MAX
