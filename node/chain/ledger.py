@@ -151,11 +151,6 @@ class Ledger:
         assert found is not None
         return found
 
-    def validators_at(self, height: Height) -> ValidatorSet:
-        """Return the set that votes on a height, up to the one after the head.
-
-        Raises: Rejected(NOT_FOUND) above that.
-        """
     @property
     def demerits(self) -> Demerits:
         """Who let turns to propose go by, as it holds for the next height; a new epoch begins without any."""
@@ -163,11 +158,11 @@ class Ledger:
             return NO_DEMERITS
         return self.read(keys.DEMERITS, Demerits) or NO_DEMERITS
 
-    @property
-    def next_version(self) -> int:
-        """Version of the protocol that judges the next height."""
-        return version_at(WorldState(self.state), self._head)
+    def validators_at(self, height: Height) -> ValidatorSet:
+        """Return the set that votes on a height, up to the one after the head.
 
+        Raises: Rejected(NOT_FOUND) above that.
+        """
         if height == self._head.height + 1:
             return self._validators(self._head.next_validators_hash)
         header = self.header_at(height)
