@@ -8,7 +8,6 @@ clocks are judged by a right one. After Jepsen's analyses of Tendermint, etcd an
 
 import json
 import random
-import secrets
 import threading
 import time
 import urllib.request
@@ -263,20 +262,6 @@ def read_node(network: LocalNetwork, index: int, *, first: int = 0) -> NodeSeen:
     return NodeSeen(tuple(blocks), int(harness.metric(network, index, "pila_equivocations_total")))
 
 
-def read_all(network: LocalNetwork) -> dict[int, NodeSeen]:
-    """Wait until all nodes have one head, then read them."""
-    harness.wait_level(network)
-    return {index: read_node(network, index) for index in range(len(network.nodes))}
-
-
-def assert_kept(network: LocalNetwork, told: Sequence[Told]) -> dict[int, NodeSeen]:
-    """Every promise was kept by every node; return what the nodes have."""
-    nodes = read_all(network)
-    findings = judge(told, nodes)
-    assert not findings, "\n".join(findings)
-    return nodes
-
-
 def _call_many(network: LocalNetwork, index: int, method: str, many: Sequence[Mapping[str, object]]) -> list[Any]:
     calls = [{"jsonrpc": "2.0", "id": i, "method": method, "params": dict(params)} for i, params in enumerate(many)]
     request = urllib.request.Request(
@@ -286,8 +271,3 @@ def _call_many(network: LocalNetwork, index: int, method: str, many: Sequence[Ma
         answers = json.load(response)
     assert len(answers) == len(many), answers
     return [answer["result"] for answer in sorted(answers, key=lambda answer: int(answer["id"]))]
-
-
-def fresh_seed() -> int:
-    """Return a seed for a run that nobody has chosen one for."""
-    return secrets.randbits(32)

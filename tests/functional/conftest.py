@@ -1,9 +1,7 @@
 """One network for the tests that do it no harm; seeds that are printed; logs that are shown when a test fails."""
 
 import json
-import os
 import random
-import secrets
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -44,9 +42,7 @@ def anchor(network: LocalNetwork) -> tuple[str, str]:
 @pytest.fixture
 def rng() -> random.Random:
     """Chance that can be had again: PILA_TEST_SEED=n."""
-    seed = int(os.environ.get("PILA_TEST_SEED") or secrets.randbits(32))
-    print(f"PILA_TEST_SEED={seed}")
-    return random.Random(seed)
+    return random.Random(harness.seed_of_run())
 
 
 @pytest.fixture

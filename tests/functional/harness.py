@@ -8,6 +8,7 @@ import ast
 import contextlib
 import http.client
 import json
+import os
 import re
 import secrets
 import subprocess
@@ -147,6 +148,13 @@ def log_votes(home: Path) -> None:
     text = config.read_text(encoding="utf-8")
     assert 'level = "info"' in text
     config.write_text(text.replace('level = "info"', 'level = "debug"'), encoding="utf-8")
+
+
+def seed_of_run() -> int:
+    """Return the seed that PILA_TEST_SEED names, else a new one; printed, so that chance can be had again."""
+    seed = int(os.environ.get("PILA_TEST_SEED") or secrets.randbits(32))
+    print(f"PILA_TEST_SEED={seed}")
+    return seed
 
 
 # --- institutions at work ---
@@ -334,9 +342,9 @@ def assert_no_double_votes(network: LocalNetwork) -> None:
             assert metric(network, index, "pila_equivocations_total") == 0
 
 
-def metric(network: LocalNetwork, index: int, name: str) -> float:
+def metric(network: LocalNetwork, index: int, name: str, *, timeout_s: float = 30.0) -> float:
     """Return one value of a node's metrics."""
-    with urllib.request.urlopen(network.nodes[index].metrics, timeout=30) as response:
+    with urllib.request.urlopen(network.nodes[index].metrics, timeout=timeout_s) as response:
         text = response.read().decode()
     return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name + " "))
 
