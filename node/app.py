@@ -25,13 +25,13 @@ from node.chain.records.definition import Definition
 from node.chain.records.institution import Purpose
 from node.channels import Channel
 from node.clock import monotonic_seconds, wall_ms
-from node.config import DATA_FOLDER, FRESH_KEY_FILE, Config, load_config, split_address
+from node.config import DATA_FOLDER, Config, load_config, split_address
 from node.crypto.signing import Signer
 from node.crypto.verified import SignatureCache
+from node.custody import Custody, KeyPlace, open_member
 from node.environment import Callbacks, ReplicaEnvironment
 from node.errors import ConfigError, Reason, Rejected, StorageError
 from node.home import Home, locked, read_home
-from node.journal import Journal
 from node.limits import LOOKBACK_CHANGES_PER_SECOND_MAX
 from node.log import configure, get_logger
 from node.membership import Membership
@@ -42,7 +42,7 @@ from node.p2p.observer import PeerIdentity
 from node.p2p.peer_book import PeerAddress, PeerBook
 from node.primitives import InstitutionId
 from node.recorder import RECORDING_FOLDER, Recorder
-from node.replica import Member, Replica
+from node.replica import Replica
 from node.rpc.catalogue import Catalogue
 from node.rpc.methods.registry import VERSION
 from node.rpc.rate import RateLimiter
@@ -50,7 +50,6 @@ from node.rpc.server import RpcServer
 from node.rpc.services import Services
 from node.rpc.statistics import Statistics
 from node.running import RunningNode, TimedChain, Waiters
-from node.signer.local import HeldKeys, LocalSigner
 from node.state import keys
 from node.state.leveldb import LevelDbStore, open_leveldb
 from node.web.network import ServicesPageView
@@ -62,7 +61,6 @@ TICK_SECONDS: Final = 0.2
 SLOW_TICKS: Final = 5
 """Every so many ticks: what is due about once a second."""
 DISK_TICKS: Final = 25
-NONCE_BYTES: Final = 32
 
 
 def run(home: Path, passphrase: bytes | None = None) -> None:
@@ -120,7 +118,8 @@ async def _run_on(data: Path, home: Home) -> None:
             return opened
 
         chain_store = store("chain", cache_bytes)
-        node = Node(home, chain_store, store("journal", 2**20), store("signer", 2**20))
+        signer_store = None if config.signer.kind == "socket" else store("signer", 2**20)
+        node = Node(home, chain_store, store("journal", 2**20), signer_store)
         log.info(
             "started",
             institution=config.node.institution,
@@ -137,7 +136,7 @@ class Node:
     """All parts of one node. Made inside a running event loop, then `run` once."""
 
     def __init__(
-        self, home: Home, chain_store: LevelDbStore, journal_store: LevelDbStore, signer_store: LevelDbStore
+        self, home: Home, chain_store: LevelDbStore, journal_store: LevelDbStore, signer_store: LevelDbStore | None
     ) -> None:
         config = home.config
         self._home = home
@@ -148,7 +147,6 @@ class Node:
         self._is_stopping = False
         self._is_waking = False
         self._is_disk_low = False
-        self._was_listening = False
         self._rejected: Counter[Reason] = Counter()
         """What clients sent and could not be taken."""
         self._callbacks = Callbacks(asyncio.get_running_loop(), self.fail)
@@ -173,17 +171,20 @@ class Node:
         )
         self._services = _services(self.ledger, self._view)
         self._environment = ReplicaEnvironment(self._callbacks)
+        place = KeyPlace(home.folder, config, home.keystore, home.passphrase)
+        member = open_member(place, self.ledger.network, journal_store, signer_store)
         self._recorder = self._make_recorder()
         self._consensus_observer = ConsensusObserver(self.metrics, is_verbose=config.log.level == "debug")
         self._replica = Replica(
             institution=config.node.institution,
             chain=TimedChain(self.ledger, self.metrics),
             environment=self._environment,
-            member=self._member(journal_store, signer_store),
+            member=member,
             observer=self._consensus_observer,
             recorder=self._recorder,
             verify_digest=self._signatures,
         )
+        self._custody = None if member is None else Custody(home.folder, config.node.institution, self.ledger, member)
         self._network = self._make_network(node_signer)
         self._sync = self._make_sync()
         self._gossip = self._make_gossip()
@@ -201,22 +202,6 @@ class Node:
         self._watch(chain_store)
 
     # --- making the parts ---
-
-    def _member(self, journal_store: LevelDbStore, signer_store: LevelDbStore) -> Member | None:
-        """Return our consensus key with its records; None for a node that only follows."""
-        if not self._config.node.validate or not self._home.keystore.signers(Purpose.CONSENSUS):
-            return None
-        held = HeldKeys(*self._home.keystore.signers(Purpose.CONSENSUS))
-        signer = LocalSigner(held, self.ledger.network, signer_store)
-        journal = Journal(journal_store)
-        marker = self._home.folder / FRESH_KEY_FILE
-        if marker.exists():
-            # These keys have signed nothing yet: no need to listen first. Begun before the marker goes, so that a
-            # crash in between is harmless.
-            if not journal.is_begun and signer.last_position is None:
-                journal.begin()
-            marker.unlink()
-        return Member(signer, journal, os.urandom(NONCE_BYTES))
 
     def _make_recorder(self) -> Recorder | None:
         if not self._config.diagnosis.record:
@@ -314,6 +299,8 @@ class Node:
     async def _run_parts(self) -> None:
         config = self._config
         self._replica.start()
+        if self._custody is not None:
+            self._custody.check_start(is_listening=not self._replica.view().may_sign)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._network.run(), name="p2p")
             group.create_task(self._rpc.run(split_address(config.rpc.listen), self._add_pages), name="rpc")
@@ -353,21 +340,13 @@ class Node:
             self._gossip.tick()
             if turn % SLOW_TICKS == 0:
                 self._view.tick()
-                self._say_whether_it_signs()
+                if self._custody is not None:
+                    self._custody.tick(self._replica.view())
                 self._services.statistics.advance(self.ledger.head.height)
             if turn % DISK_TICKS == 0:
                 self._look_at_disk()
             turn += 1
             await asyncio.sleep(TICK_SECONDS)
-
-    def _say_whether_it_signs(self) -> None:
-        """Say when this validator only listens because it cannot know what it has signed, and when that is over."""
-        view = self._replica.view()
-        is_listening = view.is_validator and not view.may_sign
-        if is_listening != self._was_listening:
-            event = "listening until it is safe to sign" if is_listening else "signing"
-            self._log.info(event, height=view.height)
-        self._was_listening = is_listening
 
     def _look_at_disk(self) -> None:
         """Say in time that the disk is getting full; its end is a StorageError."""
@@ -383,6 +362,7 @@ class Node:
         metrics, counters, view = self.metrics, self._replica.counters, self._replica.view()
         metrics.consensus_view.set(view.view)
         metrics.consensus_step.set(view.step)
+        metrics.signer_reachable.set(view.signer_problem is None)
         metrics.follow(metrics.view_changes, counters.view_changes)
         metrics.follow(metrics.equivocations, counters.equivocations)
         metrics.follow(metrics.votes_late, counters.votes_late)
@@ -457,6 +437,8 @@ class Node:
             self._membership.refresh()
             self._network.recheck()
         self._chain_observer.committed(committed)
+        if self._custody is not None:
+            self._custody.committed(committed, is_listening=not self._replica.view().may_sign)
         self._view.decided()
         self._sync.committed()
         self._waiters.committed(committed)

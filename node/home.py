@@ -6,7 +6,7 @@ Source: INTERFACE §2, `pila start`.
 import contextlib
 import fcntl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.chain.genesis import genesis_hash
@@ -41,6 +41,8 @@ class Home:
     config: Config
     genesis: GenesisDocument
     keystore: Keystore
+    passphrase: bytes | None = field(default=None, repr=False)
+    """What opened the keystore, if it is sealed."""
 
 
 def read_home(folder: Path, config: Config, passphrase: bytes | None) -> Home:
@@ -63,4 +65,4 @@ def read_home(folder: Path, config: Config, passphrase: bytes | None) -> Home:
             f"{folder / NODE_KEYSTORE_FILE} is the keystore of {keystore.institution}, "
             f"node.institution in the configuration is {config.node.institution}"
         )
-    return Home(folder, config, genesis, keystore)
+    return Home(folder, config, genesis, keystore, passphrase)

@@ -93,6 +93,8 @@ class Metrics:
         self.clock_skew_seconds = gauge(
             "clock_skew_seconds", "Timestamp of the last fresh proposal from another validator against our clock"
         )
+        self.signer_reachable = gauge("signer_reachable", "1 while whoever holds the consensus key answers, else 0")
+        self.backup_age_seconds = gauge("backup_age_seconds", "Since the last backup; +Inf where there is none")
         self.disk_free_bytes = gauge("disk_free_bytes", "Free on the disk of the data folder")
 
         self._calls: dict[tuple[str, int], Counter] = {}

@@ -11,7 +11,6 @@ from node.chain.answers import Committed, Submission
 from node.chain.block import Block, Header
 from node.chain.certificate import Certificate, Network
 from node.chain.ledger import Ledger
-from node.chain.records.demerits import Demerits
 from node.chain.validator_set import ValidatorSet
 from node.clock import monotonic_seconds, wall_ms
 from node.consensus.messages import Step
@@ -195,7 +194,11 @@ class RunningNode:
         view = self._replica.view()
         if not view.is_validator:
             return bool(heard)
-        return view.may_sign and len(heard.intersection(self.validators())) + 1 >= view.quorum
+        return (
+            view.may_sign
+            and view.signer_problem is None
+            and len(heard.intersection(self.validators())) + 1 >= view.quorum
+        )
 
     def now_ms(self) -> TimestampMs:
         """Return this machine's time."""

@@ -54,6 +54,8 @@ class ConsensusInfo:
     """This validator does not know all that it has signed, so for now it signs nothing."""
     signs_from: Height | None = None
     """While it listens: the height from which it signs; None while too few others have said where they are."""
+    signer_problem: str | None = None
+    """Why the process or device that holds its key does not answer; None while it does."""
 
 
 class NodeView(Protocol):

@@ -153,6 +153,9 @@ def _as_consensus_sees_it(services: Services) -> WhyStalled:
     if info.listens:
         own = _explain_listening(info, validators.quorum)
         explanation = {language: f"{own[language]} {text}" for language, text in explanation.items()}
+    if info.signer_problem is not None:
+        own = _explain_signer(info.signer_problem)
+        explanation = {language: f"{own[language]} {text}" for language, text in explanation.items()}
     return WhyStalled(stalled, since, info.height, info.view, info.step, missing, explanation)
 
 
@@ -175,6 +178,14 @@ def _explain_listening(info: ConsensusInfo, quorum: int) -> Texts:
         "en": f"This validator has lost the record of what it signed: it only listens {until['en']}. If so many listen "
         "that the others are no quorum, the network does not go on by itself: see “A network of listeners” in "
         "docs/operators.md.",
+    }
+
+
+def _explain_signer(problem: str) -> Texts:
+    """Say that this validator follows and votes on nothing, and why."""
+    return {
+        "es": f"Este validador solo sigue la cadena, sin votar, porque no tiene quien firme: {problem}.",
+        "en": f"This validator follows the chain and votes on nothing, for nobody signs for it: {problem}.",
     }
 
 
