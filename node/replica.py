@@ -20,7 +20,7 @@ from node.chain.certificate import (
     VerifyDigest,
     verify_consensus_signature,
 )
-from node.chain.records.demerits import Demerits
+from node.chain.demerits import Demerits
 from node.chain.rotation import Rotation, RotationOf
 from node.chain.statements import Commit, Prepare
 from node.chain.validator_set import ValidatorSet

@@ -1,74 +1,49 @@
-"""What a missed turn costs: its proposer is passed over for a while, the longer the more often it happens.
+"""`val/demerits`: which validators let their turns to propose go by, and until when they are passed over."""
 
-A dead proposer costs a view timeout at each of its turns. The certificate inside block k+1 says in which
-view block k was decided, so every node reads the same missed turns from the chain: proposer(k, u) for
-each u below that view. Whoever made the block that was decided has missed none, in whatever view others
-decided it. Nobody is ever excluded from voting. Source: PROTOCOL §5, "Proposer"; node/consensus/README.md [L1]–[L4].
-"""
+from typing import Annotated, Final
 
-from node.chain.block import Header
-from node.chain.certificate import Certificate
-from node.chain.frame import Frame
-from node.chain.records.demerits import NO_DEMERITS, Demerit, Demerits
-from node.chain.rotation import Rotation
+import msgspec
+from msgspec import Meta
+
 from node.chain.validator_set import ValidatorSet
-from node.limits import DEMERIT_HEIGHTS_PER_MEMBER, DEMERIT_MEMORY_HEIGHTS_PER_MEMBER, DEMERIT_MISSES_MAX
-from node.primitives import Height, InstitutionId
-from node.state import keys
-from node.state.world_state import WorldState
+from node.limits import DEMERIT_MISSES_MAX, VALIDATORS_MAX
+from node.primitives import Height, InstitutionId, ValidatorIndex
 
 
-def record_demerits(state: WorldState, frame: Frame) -> None:
-    """Hold missed turns of the parent's height against their proposers; an ordinary block reads and writes nothing."""
-    certificate = frame.parent_certificate
-    if certificate is None or certificate.view == 0:
-        return
-    validators = state.get(keys.VALIDATOR_SET, ValidatorSet)
-    assert validators is not None
-    before = state.get(keys.DEMERITS, Demerits) or NO_DEMERITS
-    after = demerits_after(before, validators, frame.parent, certificate)
-    if after != before:
-        state.put(keys.DEMERITS, after)
+class Demerit(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What is held against one member."""
+
+    institution: InstitutionId
+    misses: Annotated[int, Meta(ge=1, le=DEMERIT_MISSES_MAX)]
+    """Heights at which its turn went by, as far as they are not forgotten."""
+    passed_until: Height
+    """The last height at which it may be passed over."""
 
 
-def demerits_after(before: Demerits, validators: ValidatorSet, parent: Header, certificate: Certificate) -> Demerits:
-    """Return the record after the block that carries the certificate of its parent.
+class Demerits(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The record under `val/demerits`; there is none until somebody misses a turn."""
 
-    `before` and `validators` are those of that block. At the one height before a new set comes into force
-    nothing is counted: it was another set's turn.
-    """
-    if parent.validators_hash != parent.next_validators_hash:
-        return before
-    height = parent.height + 1
-    missed = _missed(before, validators, parent, certificate)
-    if not missed:
-        return before
-    held = {entry.institution: entry for entry in before.entries if validators.index_of(entry.institution) is not None}
-    forgotten = [name for name, entry in held.items() if _is_forgotten(entry, validators, height)]
-    for name in forgotten:
-        del held[name]
-    for name in missed:
-        misses = min(held[name].misses + 1 if name in held else 1, DEMERIT_MISSES_MAX)
-        heights = DEMERIT_HEIGHTS_PER_MEMBER * len(validators) * 2 ** (misses - 1)
-        held[name] = Demerit(name, misses, parent.height + heights)
-    passed_now = before.passed_over(validators, height)
-    return Demerits(
-        tuple(held[name] for name in sorted(held)),
-        height,
-        tuple(validators.members[index].institution for index in sorted(passed_now)),
-    )
+    entries: Annotated[tuple[Demerit, ...], Meta(max_length=VALIDATORS_MAX)]
+    """Ascending by institution, members of the set only."""
+    changed_at: Height
+    """Height of the block that wrote this; its own proposers were still those of the record before."""
+    passed_then: Annotated[tuple[InstitutionId, ...], Meta(max_length=VALIDATORS_MAX)]
+    """Who was passed over at that height, so that the block after it can tell whose turns went by."""
+
+    def passed_over(self, validators: ValidatorSet, height: Height) -> frozenset[ValidatorIndex]:
+        """Return who does not propose at a height: at most f, those with most misses first, ties in order of the set.
+
+        Good for `changed_at` and every height above it.
+        """
+        if height == self.changed_at:
+            found = (validators.index_of(name) for name in self.passed_then)
+            return frozenset(index for index in found if index is not None)
+        due = []
+        for entry in self.entries:
+            index = validators.index_of(entry.institution)
+            if index is not None and entry.passed_until >= height:
+                due.append((-entry.misses, index))
+        return frozenset(index for _, index in sorted(due)[: validators.max_faulty])
 
 
-def _missed(
-    before: Demerits, validators: ValidatorSet, parent: Header, certificate: Certificate
-) -> frozenset[InstitutionId]:
-    """Return whose turn at the parent's height went by."""
-    rotation = Rotation(validators, parent.height, before)
-    turns = min(certificate.view, len(validators))
-    names = {validators.members[rotation.proposer(view)].institution for view in range(turns)}
-    return frozenset(name for name in names if name != parent.proposer)
-
-
-def _is_forgotten(entry: Demerit, validators: ValidatorSet, height: Height) -> bool:
-    """Tell whether a member has had so many turns again that what lies before does not count any more."""
-    return height > entry.passed_until + DEMERIT_MEMORY_HEIGHTS_PER_MEMBER * len(validators)
+NO_DEMERITS: Final = Demerits((), 0, ())

@@ -28,7 +28,7 @@ from node.chain.recent_ids import RecentIds
 from node.chain.records.credential import Batch
 from node.chain.records.network import Parameters
 from node.chain.store import BlockStore
-from node.chain.records.demerits import NO_DEMERITS, Demerits
+from node.chain.demerits import NO_DEMERITS, Demerits
 from node.chain.validator_set import ValidatorSet
 from node.chain.verification import TransactionCache
 from node.crypto import merkle

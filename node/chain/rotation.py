@@ -1,13 +1,13 @@
 """Who proposes: rotation over the set in an order fixed by hash, without those who are passed over.
 
 The order depends on the set alone, so nobody can choose a place in it without changing the set. At most
-f are passed over (`records/demerits.py`), so of the N − f that stay f+1 are honest and alive.
+f are passed over (`demerits.py`), so of the N − f that stay f+1 are honest and alive.
 """
 
 from collections.abc import Callable
 from typing import TypeAlias
 
-from node.chain.records.demerits import NO_DEMERITS, Demerits
+from node.chain.demerits import NO_DEMERITS, Demerits
 from node.chain.validator_set import ValidatorSet
 from node.crypto.hashing import Tag, tagged
 from node.primitives import Height, ValidatorIndex, View

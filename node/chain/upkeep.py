@@ -4,7 +4,7 @@ Each step is one call into the module that knows about it; most blocks change no
 Source: PROTOCOL §5.
 """
 
-from node.chain.demerits import record_demerits
+from node.chain.missed_turns import record_demerits
 from node.chain.frame import Frame
 from node.chain.governance import settle_governance
 from node.chain.rules.framework import Event

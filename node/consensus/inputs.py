@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from node.chain.block import Block, Header
 from node.chain.certificate import Certificate
-from node.chain.records.demerits import NO_DEMERITS, Demerits
+from node.chain.demerits import NO_DEMERITS, Demerits
 from node.chain.validator_set import ValidatorSet
 from node.consensus.messages import Message, Record, Signed
 from node.primitives import Epoch, Height, InstitutionId, View

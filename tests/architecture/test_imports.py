@@ -21,6 +21,8 @@ CONSENSUS_MAY_IMPORT = {
     "node.chain.block",
     "node.chain.validator_set",
     "node.chain.certificate",
+    "node.chain.demerits",
+    "node.chain.evidence",
     "node.chain.rotation",
     "node.chain.statements",
 }

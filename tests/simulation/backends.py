@@ -9,9 +9,9 @@ import msgspec
 from node import codec
 from node.chain.block import Block, Header
 from node.chain.certificate import Certificate, Network
+from node.chain.demerits import Demerits
 from node.chain.genesis import genesis_block
 from node.chain.ledger import Ledger
-from node.chain.records.demerits import Demerits
 from node.chain.rules.catalogue import DefinitionPublish
 from node.chain.transaction import make_transaction
 from node.chain.validator_set import Validator, ValidatorSet

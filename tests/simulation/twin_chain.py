@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, evidence_root, transactions_root
 from node.chain.certificate import Certificate, Network, VerifyDigest
-from node.chain.demerits import demerits_after
-from node.chain.records.demerits import NO_DEMERITS, Demerits
+from node.chain.demerits import NO_DEMERITS, Demerits
+from node.chain.missed_turns import demerits_after
 from node.chain.validator_set import ValidatorSet
 from node.crypto.hashing import Tag, sha256, tagged
 from node.crypto.merkle import EMPTY_ROOT

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from node.chain.records.demerits import Demerits
+from node.chain.demerits import Demerits
 from node.chain.rotation import Rotation
 from node.chain.validator_set import ValidatorSet
 from node.primitives import ValidatorIndex, View

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from node.chain.certificate import Certificate, Phase
-from node.chain.demerits import demerits_after
-from node.chain.records.demerits import NO_DEMERITS, Demerit, Demerits
+from node.chain.demerits import NO_DEMERITS, Demerit, Demerits
+from node.chain.missed_turns import demerits_after
 from node.chain.rotation import Rotation, proposer_order
 from node.chain.validator_set import ValidatorSet
 from node.limits import DEMERIT_MISSES_MAX

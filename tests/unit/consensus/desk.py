@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Phase, VoteSignature, vote_digest
-from node.chain.records.demerits import Demerits
+from node.chain.demerits import Demerits
 from node.chain.rotation import Rotation
 from node.chain.statements import Commit, Prepare, ProposalHead, ViewChangeHead
 from node.chain.validator_set import Validator, ValidatorSet

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from node.chain.certificate import Phase
-from node.chain.demerits import demerits_after, record_demerits
-from node.chain.records.demerits import NO_DEMERITS, Demerit, Demerits
+from node.chain.demerits import NO_DEMERITS, Demerit, Demerits
+from node.chain.missed_turns import demerits_after, record_demerits
 from node.chain.statements import Commit, Prepare
 from node.consensus.effects import (
     BuildBlock,
