@@ -47,6 +47,27 @@ SELECTORS_PER_PATHWAY_MAX: Final = 128
 TRANSLATIONS_MAX: Final = 16
 VALIDITY_MONTHS_MAX: Final = 600
 
+# --- governance (consensus-critical) ---
+AUTHORITIES_MAX: Final = 100
+"""Institutions that have or had the role `authority`: a vote asks how each of them stands."""
+PROPOSALS_LIVE_PER_INSTITUTION_MAX: Final = 4
+"""Proposals of one institution that are open, or approved and not in force."""
+PROPOSAL_LIFE_HEIGHTS: Final = 1_000
+"""After so many blocks a proposal that is not approved lapses, and an approved change that never got its turn."""
+PROPOSAL_AHEAD_HEIGHTS_MAX: Final = 10_000_000
+"""How far ahead of its proposal a change of parameters or of the protocol may be fixed."""
+CHANGES_WAITING_MAX: Final = 128
+"""Changes of the validator set that wait for their turn; at most one of each institution."""
+ACTIVATION_AGE_HEIGHTS_MAX: Final = 64
+"""How old the block may be by which a joining validator shows that it is in sync."""
+KEY_ROTATION_INTERVAL_MS: Final = 24 * 60 * 60 * 1_000
+"""Between two changes of one validator's key by itself: each one is a hop that every later bundle carries."""
+UPGRADE_READY_HEIGHTS: Final = 100
+"""So many blocks before an upgrade N - f validators must have said that they are ready."""
+GOVERNANCE_KEYS_MAX: Final = 256
+GOVERNED_KEYS_PER_INSTITUTION_MAX: Final = 8
+"""One consensus key and seven governance keys; they do not count against KEYS_PER_INSTITUTION_MAX."""
+
 # --- blocks (consensus-critical) ---
 BLOCK_BYTES_MAX: Final = 4 * 1024 * 1024
 BLOCK_TRANSACTIONS_MAX: Final = 4_096
@@ -77,6 +98,12 @@ VIEW_TIMEOUT_START_MAX_MS: Final = 10_000
 VIEW_TIMEOUT_MAX_MS: Final = 30_000
 HEARTBEAT_MS: Final = 60_000
 CLOCK_AHEAD_MAX_MS: Final = 2_000
+DEMERIT_HEIGHTS_PER_MEMBER: Final = 2
+"""Times N: heights at which a validator is passed over after it missed a turn; twice as many after each further one."""
+DEMERIT_MISSES_MAX: Final = 8
+"""Missed turns that count: 256 N heights at most."""
+DEMERIT_MEMORY_HEIGHTS_PER_MEMBER: Final = 32
+"""Times N: heights with its usual turns after which a validator's missed ones are forgotten."""
 STATUS_INTERVAL_MS: Final = 1_000
 """How often a Status is sent, the latest ViewChange repeated and what is missing asked for."""
 VIEW_TIMEOUT_START_MS: Final = 2_000
@@ -98,12 +125,6 @@ STATUSES_PER_PEER_MAX: Final = 8
 """Status of one peer that are verified between two ticks; an honest one sends one or two."""
 BLOCK_ANSWERS_PER_PEER_MAX: Final = 4
 """Answers with a block that one peer gets between two Status ticks."""
-DEMERIT_HEIGHTS_PER_MEMBER: Final = 2
-"""Times N: heights at which a validator is passed over after it missed a turn; twice as many after each further one."""
-DEMERIT_MISSES_MAX: Final = 8
-"""Missed turns that count: 256 N heights at most."""
-DEMERIT_MEMORY_HEIGHTS_PER_MEMBER: Final = 32
-"""Times N: heights with its usual turns after which a validator's missed ones are forgotten."""
 DECIDED_ANSWERERS: Final = 2
 """Validators that answer a laggard in one second; who it is rotates."""
 VERIFIED_SIGNATURES_MAX: Final = 32_768
@@ -227,8 +248,18 @@ SYNC_BYTES_MAX: Final = 1024 * 1024
 """Bytes of an answer, unless its first block is larger."""
 SYNC_TIMEOUT_MS: Final = 5_000
 """How long a peer may take to answer a request for blocks."""
-SYNC_REQUESTS_MAX: Final = 2
+SYNC_REQUESTS_MAX: Final = 8
 """Under way at the same time, each with another peer."""
+SYNC_WINDOW_BLOCKS: Final = 4 * SYNC_BLOCKS_MAX
+"""Blocks that are asked for or wait to be committed at the same time."""
+SYNC_WINDOW_BYTES: Final = 8 * SYNC_BYTES_MAX
+"""Blocks that wait to be committed; beyond it nothing is asked for."""
+SYNC_BAN_MS: Final = 10 * 60_000
+"""How long a peer that sent what no honest one has is not asked again, whether or not it connects anew."""
+SYNC_FORGIVE_MS: Final = 60_000
+"""A peer's failures halve in such a time without another one."""
+SYNC_STANDINGS_MAX: Final = 1_024
+"""Peers whose failures are remembered after they have gone."""
 SYNC_LATE_MAX: Final = 8
 """Answers that one peer may owe us after we have given up waiting for them."""
 SYNC_HEDGE_MS: Final = 1_000
@@ -249,6 +280,41 @@ SYNC_POLL_MS: Final = 10_000
 HEAD_ANNOUNCE_MS: Final = 1_000
 HEAD_REPEAT_MS: Final = 5_000
 """The head is announced again though it did not move."""
+
+# --- snapshots (this process; the chunk's size decides whether nodes cut a state alike) ---
+SNAPSHOT_CHUNK_BYTES: Final = 256 * 1024
+"""A chunk of the state is the largest sub-tree of about so many bytes; a larger one holds a single record."""
+SNAPSHOT_CHUNK_BYTES_MAX: Final = STATE_RECORD_BYTES_MAX + 64 * 1024
+SNAPSHOT_CHUNKS_MAX: Final = 131_072
+"""Chunks of one snapshot: about 30 GB."""
+SNAPSHOT_MANIFEST_BYTES_MAX: Final = 32 * 1024 * 1024
+"""What proves the header, its last 1,000 ancestors and the list of chunks."""
+SNAPSHOT_BATCHES_PER_CHUNK_MAX: Final = 256
+"""Taking one costs about 0.1 ms."""
+SNAPSHOT_PIECE_BYTES: Final = 256 * 1024
+"""Of a manifest in one message."""
+SNAPSHOT_RECENT_BLOCKS_MAX: Final = TRANSACTION_VALIDITY_HEIGHTS_MAX
+"""Blocks whose headers and transaction ids a snapshot brings."""
+SNAPSHOT_OFFERS_MAX: Final = 4
+"""Snapshots in one answer."""
+SNAPSHOTS_KEPT: Final = 2
+"""A node that began to fetch the older one when the newer was made can finish."""
+SNAPSHOT_SLICE_MS: Final = 3
+"""A snapshot is made for so long before the event loop has its turn; a whole chunk takes about as long again."""
+SNAPSHOT_PAUSE_MS: Final = 20
+"""Between two slices: about a seventh of a core."""
+SNAPSHOT_LAG_HEIGHTS_MIN: Final = 2_000
+"""A node that is further behind looks for a snapshot first."""
+SNAPSHOT_REQUESTS_MAX: Final = 8
+"""Chunks that are under way at the same time, each with another peer."""
+SNAPSHOT_RETRY_MS: Final = 10 * 60_000
+"""After a failed attempt a node goes by blocks for so long."""
+SNAPSHOT_OFFERS_WAIT_MS: Final = 3_000
+"""How long offers are gathered before the best is taken."""
+KEEP_BLOCKS_MIN: Final = 2_000
+"""A pruned node keeps at least so many: who was restored from a snapshot needs those above it."""
+PRUNE_SLICE_BLOCKS: Final = 20
+"""Blocks deleted in one turn of the event loop."""
 
 # --- diagnosis (this process) ---
 RECORDING_FILE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -332,23 +398,6 @@ LEARNER_CELL_CHARS_MAX: Final = 500
 CREDENTIALS_PER_ISSUING_BATCH_MAX: Final = 1_000
 """What `pila issue` puts into one transaction."""
 
-# --- relations ---
-assert CREDENTIALS_PER_BATCH_MAX * 32 + 65_536 <= TRANSACTION_BYTES_MAX
-assert TRANSACTION_BYTES_MAX * 2 <= BLOCK_BYTES_MAX
-assert FRAME_BYTES_MAX > BLOCK_BYTES_MAX
-assert FRAME_BYTES_MAX <= PEER_QUEUE_BYTES_MAX
-assert PEER_KEEPALIVE_MS * 2 < PEER_SILENCE_MAX_MS
-assert VALIDATORS_MAX < PEERS_MAX
-assert GOSSIP_BUNDLE_BYTES_MAX + 2 * TRANSACTION_BYTES_MAX <= FRAME_BYTES_MAX
-assert SYNC_BYTES_MAX <= FRAME_BYTES_MAX
-assert GOSSIP_IDS_MAX * 40 <= FRAME_BYTES_MAX
-assert VIEW_TIMEOUT_MIN_MS <= VIEW_TIMEOUT_START_MAX_MS <= VIEW_TIMEOUT_MAX_MS
-assert BLOCK_COST_MAX <= VIEW_TIMEOUT_MIN_MS * 1_000 // 4
-assert STATUS_ENTRIES_PER_TRANSACTION_MAX <= EVENTS_PER_TRANSACTION_MAX
-assert TRANSACTION_CACHE_MAX >= MEMPOOL_TRANSACTIONS_MAX + 2 * BLOCK_TRANSACTIONS_MAX
-assert TRANSACTION_VALIDITY_HEIGHTS_MAX < UNDO_HEIGHTS_MAX
-assert 1 << MERKLE_PATH_STEPS_MAX >= CREDENTIALS_PER_BATCH_MAX
-assert CREDENTIALS_PER_ISSUING_BATCH_MAX <= CREDENTIALS_PER_BATCH_MAX
 # --- signer and control socket (this machine) ---
 SIGNER_FRAME_BYTES_MAX: Final = 32 * 1024
 """The largest request is a Status with the certificate of 100 validators: 7 kB."""
@@ -370,4 +419,28 @@ BACKUP_TURN_MS_MAX: Final = 5
 BACKUP_STALL_MS_MAX: Final = 60_000
 """How long whoever makes a backup may take nothing: meanwhile the database cannot forget what is overwritten."""
 
+# --- relations ---
+assert CREDENTIALS_PER_BATCH_MAX * 32 + 65_536 <= TRANSACTION_BYTES_MAX
+assert TRANSACTION_BYTES_MAX * 2 <= BLOCK_BYTES_MAX
+assert FRAME_BYTES_MAX > BLOCK_BYTES_MAX
+assert FRAME_BYTES_MAX <= PEER_QUEUE_BYTES_MAX
+assert PEER_KEEPALIVE_MS * 2 < PEER_SILENCE_MAX_MS
+assert VALIDATORS_MAX < PEERS_MAX
+assert GOSSIP_BUNDLE_BYTES_MAX + 2 * TRANSACTION_BYTES_MAX <= FRAME_BYTES_MAX
+assert SYNC_BYTES_MAX <= FRAME_BYTES_MAX
+assert SNAPSHOT_CHUNK_BYTES_MAX < FRAME_BYTES_MAX
+assert SNAPSHOT_CHUNK_BYTES <= SNAPSHOT_CHUNK_BYTES_MAX
+assert BLOCK_TRANSACTIONS_MAX * 64 + 1_024 <= SNAPSHOT_CHUNK_BYTES_MAX
+assert KEEP_BLOCKS_MIN > SNAPSHOT_RECENT_BLOCKS_MAX
+assert GOSSIP_IDS_MAX * 40 <= FRAME_BYTES_MAX
+assert VIEW_TIMEOUT_MIN_MS <= VIEW_TIMEOUT_START_MAX_MS <= VIEW_TIMEOUT_MAX_MS
 assert BACKUP_RECORD_BYTES_MAX > RECEIPTS_BYTES_MAX
+assert BLOCK_COST_MAX <= VIEW_TIMEOUT_MIN_MS * 1_000 // 4
+assert STATUS_ENTRIES_PER_TRANSACTION_MAX <= EVENTS_PER_TRANSACTION_MAX
+assert TRANSACTION_CACHE_MAX >= MEMPOOL_TRANSACTIONS_MAX + 2 * BLOCK_TRANSACTIONS_MAX
+assert TRANSACTION_VALIDITY_HEIGHTS_MAX < UNDO_HEIGHTS_MAX
+assert 1 << MERKLE_PATH_STEPS_MAX >= CREDENTIALS_PER_BATCH_MAX
+assert CREDENTIALS_PER_ISSUING_BATCH_MAX <= CREDENTIALS_PER_BATCH_MAX
+assert CHANGES_WAITING_MAX >= VALIDATORS_MAX
+assert ACTIVATION_AGE_HEIGHTS_MAX < TRANSACTION_VALIDITY_HEIGHTS_MAX
+assert UPGRADE_READY_HEIGHTS < PROPOSAL_LIFE_HEIGHTS

@@ -4,7 +4,7 @@ The view is not in it: a re-proposal must be byte-identical. Source: PROTOCOL §
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -21,7 +21,11 @@ from node.limits import (
 )
 from node.primitives import NO_HASH, ChainId, Epoch, Hash, Height, InstitutionId, TimestampMs
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION: Final = 2
+"""The newest version of the protocol that this program knows; it knows every one below it too.
+
+1: as the first networks. 2: an application that was withdrawn leaves its id free (`rules.institutions`).
+"""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from node import codec
-from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, evidence_root, transactions_root
+from node.chain.block import Block, Header, certificate_hash, evidence_root, transactions_root
 from node.chain.certificate import Certificate, Network, Phase, VerifyDigest
 from node.chain.execution import Execution
 from node.chain.receipt import receipts_root
@@ -20,8 +20,8 @@ BLOCK_OVERHEAD_BYTES_MAX: Final = 128 * 1024
 """Header, certificate, evidence and the length prefixes of 4,096 transactions take less."""
 
 
-def check_before_execution(block: Block, head: Header, head_hash: Hash, network: Network) -> None:
-    """Check what costs nothing.
+def check_before_execution(block: Block, head: Header, head_hash: Hash, network: Network, version: int) -> None:
+    """Check what costs nothing; `version`: of the protocol, the one that judges this height.
 
     Raises: Rejected(WRONG_CHAIN, WRONG_HEIGHT, WRONG_PARENT, UNKNOWN_VERSION, WRONG_EPOCH,
     BAD_TIMESTAMP, TOO_LARGE, BAD_BLOCK).
@@ -33,8 +33,8 @@ def check_before_execution(block: Block, head: Header, head_hash: Hash, network:
         raise Rejected(Reason.WRONG_HEIGHT, f"height {header.height}, {head.height + 1} is next")
     if header.parent_hash != head_hash:
         raise Rejected(Reason.WRONG_PARENT, f"parent {header.parent_hash.hex()}, the head is {head_hash.hex()}")
-    if header.version != PROTOCOL_VERSION:
-        raise Rejected(Reason.UNKNOWN_VERSION, f"protocol version {header.version}, not {PROTOCOL_VERSION}")
+    if header.version != version:
+        raise Rejected(Reason.UNKNOWN_VERSION, f"protocol version {header.version}, not {version}")
     if header.epoch != head.epoch:
         raise Rejected(Reason.WRONG_EPOCH, f"epoch {header.epoch}, the head has {head.epoch}")
     if header.timestamp_ms <= head.timestamp_ms:

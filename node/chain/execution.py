@@ -116,7 +116,9 @@ def execute_transaction(
     envelope = parsed.envelope
     check_window(envelope.valid_until_height, frame.height)
     draft = WorldState(base)
-    context = Context(draft, frame.network, frame.epoch, frame.height, frame.time_ms, frame.version, parameters)
+    context = Context(
+        draft, frame.network, frame.epoch, frame.height, frame.time_ms, frame.version, parameters, frame.hash_at
+    )
     check_signatures(context, parsed, parsed.rule.signers(context, envelope, parsed.payload), cache)
     return draft, parsed.rule.execute(context, envelope, parsed.payload)
 

@@ -9,17 +9,19 @@ from collections.abc import Sequence
 import msgspec
 
 from node import codec
-from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, evidence_root, transactions_root
+from node.chain.block import Block, Header, certificate_hash, evidence_root, transactions_root
 from node.chain.genesis_document import GenesisDocument, GenesisInstitution, GenesisKey, NetworkDescription
 from node.chain.genesis_json import document_json, parse_document
 from node.chain.genesis_json import parse_network_description as parse_network_description_json
 from node.chain.receipt import receipts_root
 from node.chain.records.common import Act
+from node.chain.records.governance import Authorities
 from node.chain.records.institution import (
     UNLIMITED_SCOPE,
     Institution,
     InstitutionKey,
     Purpose,
+    Role,
     Standing,
     Step,
     StepKind,
@@ -56,11 +58,15 @@ def genesis_json(document: GenesisDocument) -> str:
 
 def genesis_records(document: GenesisDocument) -> dict[str, msgspec.Struct]:
     """Return the state after block 0: the record under each plain key."""
-    act_of = {item.description.id: _genesis_act(document, item.description.id) for item in document.institutions}
+    described = [item.description for item in document.institutions]
+    act_of = {item.id: _genesis_act(document, item.id) for item in described}
     records: dict[str, msgspec.Struct] = {
         keys.NETWORK_PARAMETERS: document.parameters,
         keys.VALIDATOR_SET: document.validator_set(),
         keys.GOVERNANCE_KEYS: document.governance,
+        keys.AUTHORITIES: Authorities(
+            tuple(sorted(item.id for item in described if Role.AUTHORITY in item.roles)),
+        ),
     }
     for institution in document.institutions:
         id_ = institution.description.id
@@ -123,7 +129,7 @@ def genesis_block(document: GenesisDocument) -> Block:
     state_root = StateStore.open(MemoryStore()).prepare(genesis_changes(document)).root
     validators_hash = document.validator_set().hash
     header = Header(
-        PROTOCOL_VERSION,
+        document.protocol_version,
         document.chain_id,
         0,
         0,

@@ -5,19 +5,29 @@ document* adds keys, validators, governance keys and time. `node.chain.genesis` 
 and makes block 0. Source: PROTOCOL §4; DOMAIN §1.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
+from node.chain.block import PROTOCOL_VERSION
 from node.chain.records.common import Code, Name, Translations, Url
 from node.chain.records.institution import Purpose, RequiredSignaturesList, Role
 from node.chain.records.network import Governance, Parameters
 from node.chain.validator_set import Validator, ValidatorSet
 from node.crypto.signing import Algorithm, check_public_key
 from node.errors import ConfigError, Rejected
-from node.limits import GENESIS_INSTITUTIONS_MAX, KEYS_PER_INSTITUTION_MAX, VALIDATORS_MAX, VALIDATORS_MIN
+from node.limits import (
+    AUTHORITIES_MAX,
+    GENESIS_INSTITUTIONS_MAX,
+    GOVERNANCE_KEYS_MAX,
+    GOVERNED_KEYS_PER_INSTITUTION_MAX,
+    KEYS_PER_INSTITUTION_MAX,
+    VALIDATORS_MAX,
+    VALIDATORS_MIN,
+)
 from node.primitives import ChainId, InstitutionId, PublicKey, TimestampMs
 
 GENESIS_FORMAT: Final = "pila-genesis/1"
@@ -78,6 +88,8 @@ class GenesisDocument(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
     validators: Annotated[tuple[Validator, ...], Meta(min_length=VALIDATORS_MIN, max_length=VALIDATORS_MAX)]
     """Ascending by institution."""
     governance: Governance
+    protocol_version: Annotated[int, Meta(ge=1, le=65_535)]
+    """Which version judges the first blocks."""
 
     def validator_set(self) -> ValidatorSet:
         """Return the set that votes on the first heights."""
@@ -92,6 +104,7 @@ def make_genesis(
     institution_keys: Mapping[InstitutionId, Sequence[GenesisKey]],
     validators: Sequence[Validator],
     governance: Governance,
+    protocol_version: int = PROTOCOL_VERSION,
 ) -> GenesisDocument:
     """Return the checked genesis document of a network whose keys are known. Raises: ConfigError."""
     document = GenesisDocument(
@@ -105,6 +118,7 @@ def make_genesis(
         ),
         tuple(sorted(validators, key=lambda member: member.institution)),
         Governance(governance.threshold, tuple(sorted(governance.keys, key=lambda key: key.institution))),
+        protocol_version,
     )
     check_genesis(document)
     return document
@@ -127,10 +141,17 @@ def check_description(institutions: Sequence[InstitutionDescription]) -> None:
             raise ConfigError(f"{path}.names: a name is empty")
     if not any(Role.AUTHORITY in item.roles for item in institutions):
         raise ConfigError("institutions: none has the role authority, so nobody could ever be accredited")
+    authorities = sum(Role.AUTHORITY in item.roles for item in institutions)
+    if authorities > AUTHORITIES_MAX:
+        raise ConfigError(f"institutions: {authorities} have the role authority, at most {AUTHORITIES_MAX} can")
 
 
 def check_genesis(document: GenesisDocument) -> None:
     """Refuse a document that no network can start from. Raises: ConfigError naming the field."""
+    if document.protocol_version > PROTOCOL_VERSION:
+        raise ConfigError(
+            f"protocol_version: {document.protocol_version}, this program knows versions up to {PROTOCOL_VERSION}"
+        )
     check_description([institution.description for institution in document.institutions])
     seen: dict[PublicKey, str] = {}
     _check_validators(document, seen)
@@ -170,6 +191,13 @@ def _check_governance(document: GenesisDocument, seen: dict[PublicKey, str]) -> 
         raise ConfigError("governance.keys: not ascending by institution")
     if not governors:
         raise ConfigError("governance.keys: there are none")
+    if len(governors) > GOVERNANCE_KEYS_MAX:
+        raise ConfigError(f"governance.keys: {len(governors)}, at most {GOVERNANCE_KEYS_MAX} are possible")
+    institution, most = Counter(governors).most_common(1)[0]
+    if most >= GOVERNED_KEYS_PER_INSTITUTION_MAX:
+        raise ConfigError(
+            f"governance.keys: {institution} has {most}, at most {GOVERNED_KEYS_PER_INSTITUTION_MAX - 1} are possible"
+        )
     least = (2 * len(governors) + 2) // 3
     if not least <= document.governance.threshold <= len(governors):
         raise ConfigError(

@@ -71,7 +71,7 @@ def parse_network_description(data: bytes) -> NetworkDescription:
 def parse_document(data: bytes) -> tuple[GenesisDocument, Hash | None]:
     """Read a genesis document and the hash that it claims, if any. Raises: ConfigError naming line or field."""
     required = {"format", "chain_id", "time", "parameters", "institutions", "validators", "governance"}
-    top = _members(read_json(data), "", required, {"genesis_hash"})
+    top = _members(read_json(data), "", required, {"genesis_hash", "protocol_version"})
     _expect_format(top, GENESIS_FORMAT)
     document = _build(
         GenesisDocument,
@@ -83,6 +83,7 @@ def parse_document(data: bytes) -> tuple[GenesisDocument, Hash | None]:
         institutions=tuple(_institution(item, path) for path, item in _items(top, "institutions")),
         validators=tuple(_validator(item, path) for path, item in _items(top, "validators")),
         governance=_governance(top["governance"]),
+        protocol_version=top.get("protocol_version", 1),
     )
     check_genesis(document)
     if "genesis_hash" not in top:
@@ -108,6 +109,7 @@ def document_json(document: GenesisDocument, genesis_hash: Hash) -> dict[str, ob
         "chain_id": document.chain_id,
         "time": _time_text(document.time_ms),
         "genesis_hash": genesis_hash.hex(),
+        "protocol_version": document.protocol_version,
         "parameters": _parameters_json(document.parameters),
         "institutions": [_institution_json(institution) for institution in document.institutions],
         "validators": [

@@ -28,7 +28,8 @@ from node.chain.recent_ids import RecentIds
 from node.chain.records.credential import Batch
 from node.chain.records.network import Parameters
 from node.chain.store import BlockStore
-from node.chain.demerits import NO_DEMERITS, Demerits
+from node.chain.records.demerits import NO_DEMERITS, Demerits
+from node.chain.upgrades import ignorance, version_at
 from node.chain.validator_set import ValidatorSet
 from node.chain.verification import TransactionCache
 from node.crypto import merkle
@@ -56,10 +57,13 @@ class Ledger:
         network: Network,
         head: Header,
         verify_digest: VerifyDigest,
+        version_max: int = PROTOCOL_VERSION,
     ) -> None:
         self.network = network
         self.genesis = genesis
         self.state = state
+        self.version_max = version_max
+        """Newest version of the protocol that may judge a block here."""
         self.mempool = Mempool()
         self._store = store
         self._blocks = BlockStore(store)
@@ -90,11 +94,12 @@ class Ledger:
         genesis: GenesisDocument,
         *,
         verify_digest: VerifyDigest = verify_consensus_signature,
+        version_max: int = PROTOCOL_VERSION,
     ) -> Self:
         """Open the chain in a store; a new store gets block 0.
 
         Raises: StorageError where the store is not what it should be; ConfigError where it belongs to
-        another genesis.
+        another genesis. A newer version of the protocol than `version_max` judges no block here.
         """
         block_zero = genesis_block(genesis)
         network = Network(genesis.chain_id, block_zero.hash())
@@ -118,7 +123,7 @@ class Ledger:
                 f"the state is at height {state.height} with root {state.root.hex()}, "
                 f"the head at {head.height} with {head.state_root.hex()}"
             )
-        ledger = cls(store, state, genesis, network, head, verify_digest)
+        ledger = cls(store, state, genesis, network, head, verify_digest, version_max)
         ledger._catch_up_index()
         return ledger
 
@@ -157,6 +162,16 @@ class Ledger:
         if self.epoch != self._head.epoch:
             return NO_DEMERITS
         return self.read(keys.DEMERITS, Demerits) or NO_DEMERITS
+
+    @property
+    def next_version(self) -> int:
+        """Version of the protocol that judges the next height."""
+        return version_at(WorldState(self.state), self._head)
+
+    @property
+    def ignorance(self) -> str | None:
+        """Why this program cannot judge the next height: a newer version of the protocol does; None where it can."""
+        return ignorance(WorldState(self.state), self._head, self.version_max)
 
     def validators_at(self, height: Height) -> ValidatorSet:
         """Return the set that votes on a height, up to the one after the head.
@@ -218,6 +233,8 @@ class Ledger:
         """
         if self._includable in self.mempool:
             return True
+        if self.ignorance is not None:
+            return False
         frame = self._next_frame(self._head.timestamp_ms + 1)
         spent = 0
         for parsed in self.mempool.transactions():
@@ -407,17 +424,28 @@ class Ledger:
     # --- inside ---
 
     def _next_frame(self, time_ms: TimestampMs, block: Block | None = None) -> Frame:
-        """Return the frame of the next block; without one, of a block that this node would build."""
+        """Return the frame of the next block; without one, of a block that this node would build.
+
+        Raises: Rejected(UNKNOWN_VERSION): a newer program judges it.
+        """
+        if self.ignorance is not None:
+            raise Rejected(Reason.UNKNOWN_VERSION, self.ignorance)
         return Frame(
             self.network,
             self.epoch,
             self._head.height + 1,
             time_ms,
-            PROTOCOL_VERSION,
+            self.next_version,
             self._head,
             self._head_certificate if block is None else block.parent_certificate,
             () if block is None else block.evidence,
+            self._hash_at,
         )
+
+    def _hash_at(self, height: Height) -> Hash | None:
+        """Return the hash of a committed block, from its header alone."""
+        header = self.header_at(height)
+        return None if header is None else header.hash()
 
     def _header(
         self,
@@ -459,7 +487,7 @@ class Ledger:
         kept = self._executed.get(block_hash)
         if kept is not None and kept[0] == block:
             return kept[1]
-        check_before_execution(block, self._head, self._head_hash, self.network)
+        check_before_execution(block, self._head, self._head_hash, self.network, self.next_version)
         check_parent_certificate(
             block, self._head, self.network, self._head_certificate, self._parent_validators, self._verify_digest
         )

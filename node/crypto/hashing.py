@@ -33,6 +33,11 @@ class Tag(Enum):
     STACK_CONSENT = "pila/stack-consent"
     CUSTODY = "pila/custody"
     VALIDATOR_ORDER = "pila/validator-order"
+    GOVERNANCE_ACTION = "pila/governance-action"
+    VALIDATOR_LEAVE = "pila/validator-leave"
+    VALIDATOR_ROTATION = "pila/validator-rotation"
+    VALIDATOR_ACTIVATION = "pila/validator-activation"
+    SNAPSHOT = "pila/snapshot"
 
     def __init__(self, name: str) -> None:
         self.prefix = bytes([len(name)]) + name.encode("ascii")

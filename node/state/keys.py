@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Final
 
 from node.limits import STATE_KEY_CHARS_MAX
-from node.primitives import CatalogueId, Hash, Height, InstitutionId, KeyId
+from node.primitives import CatalogueId, Hash, Height, InstitutionId, KeyId, PublicKey
 
 
 class Column(Enum):
@@ -156,3 +156,23 @@ DEMERITS: Final = validators("demerits")
 """`val/demerits`: who let a turn to propose go by."""
 GOVERNANCE_KEYS: Final = governance("keys")
 """`gov/keys`."""
+LIVE_PROPOSALS: Final = governance("live")
+"""`gov/live`: proposals for which something is still to come."""
+AUTHORITIES: Final = governance("authorities")
+"""`gov/authorities`: institutions that have or had the role."""
+UPGRADE: Final = governance("upgrade")
+"""`gov/upgrade`: the latest upgrade that is certain."""
+VALIDATOR_SCHEDULE: Final = validators("schedule")
+"""`val/schedule`: what is about to change the validator set."""
+PROPOSALS: Final = governance("proposal", "")
+"""What the plain key of every proposal begins with."""
+
+
+def proposal(number: int) -> str:
+    """`gov/proposal/<number, ten digits>`: one proposal; in order of number."""
+    return f"{PROPOSALS}{number:010d}"
+
+
+def validator_key(public_key: PublicKey) -> str:
+    """`val/key/<public key>`: that a consensus key was used."""
+    return validators("key", public_key.hex())

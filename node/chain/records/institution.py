@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from node.chain.records.common import Act, Code, Hundredths, Level, Name, Translations, Url
 from node.limits import (
+    GOVERNED_KEYS_PER_INSTITUTION_MAX,
     HISTORY_STEPS_PER_INSTITUTION_MAX,
     KEYS_PER_INSTITUTION_MAX,
     LIST_ITEMS_MAX,
@@ -124,8 +125,8 @@ class Institution(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     did: Url
     """The issuer id of its documents: a did:key or did:web; "" while it has none."""
     required_signatures: RequiredSignaturesList
-    keys: Annotated[tuple[KeyId, ...], Meta(max_length=KEYS_PER_INSTITUTION_MAX)]
-    """Ids of all keys it ever had, in the order they came."""
+    keys: Annotated[tuple[KeyId, ...], Meta(max_length=KEYS_PER_INSTITUTION_MAX + GOVERNED_KEYS_PER_INSTITUTION_MAX)]
+    """Ids of all keys it ever had, in the order they came; of consensus and governance keys those in force."""
     history: Annotated[tuple[Step, ...], Meta(max_length=HISTORY_STEPS_PER_INSTITUTION_MAX)]
     """Ascending by height; the last non-void step that sets a standing is the present one."""
 

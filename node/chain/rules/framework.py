@@ -11,13 +11,14 @@ from typing import Generic, TypeVar
 import msgspec
 
 from node.chain.certificate import Network
+from node.chain.frame import no_hash
 from node.chain.reading import accreditation
 from node.chain.records.common import Act, KeyReference
 from node.chain.records.institution import Institution, InstitutionKey, Purpose, Role, Step
 from node.chain.records.network import Parameters
 from node.chain.transaction import Transaction
 from node.errors import Reason, Rejected
-from node.primitives import Epoch, Height, InstitutionId, PublicKey, TimestampMs
+from node.primitives import Epoch, Hash, Height, InstitutionId, PublicKey, TimestampMs
 from node.state import keys
 from node.state.world_state import WorldState
 
@@ -71,6 +72,8 @@ class Context:
     version: int
     """Protocol version that judges the block."""
     parameters: Parameters
+    hash_at: Callable[[Height], Hash | None] = no_hash
+    """As in `Frame`."""
 
     def act(self, transaction: Transaction) -> Act:
         """Return the act that this transaction is: every key that signed, all of them required."""

@@ -14,7 +14,8 @@ from msgspec import Meta
 
 from node import codec
 from node.chain.reading import standing_step, steps_in_force
-from node.chain.records.common import Code, KeyReference, Name, Translations, Url
+from node.chain.records.common import Act, Code, KeyReference, Name, Translations, Url
+from node.chain.records.governance import Authorities
 from node.chain.records.institution import (
     UNLIMITED_SCOPE,
     Institution,
@@ -32,6 +33,7 @@ from node.chain.rules.keys import NewKey, adding_act, check_new_key, new_key_id
 from node.chain.transaction import Transaction
 from node.errors import Reason, Rejected
 from node.limits import (
+    AUTHORITIES_MAX,
     COST_PER_STATE_KEY,
     HISTORY_BYTES_RESERVED,
     HISTORY_STEPS_PER_INSTITUTION_MAX,
@@ -149,6 +151,7 @@ def execute_apply(context: Context, transaction: Transaction, payload: Apply) ->
     act = context.act(transaction)
     ids = tuple(new_key_id(key) for key in payload.keys)
     step = Step(StepKind.APPLY, act, Standing.APPLIED, payload.roles, UNLIMITED_SCOPE, 0, "", None)
+    earlier = _end_withdrawn_application(context, payload, act)
     institution = Institution(
         payload.id,
         payload.names,
@@ -160,8 +163,10 @@ def execute_apply(context: Context, transaction: Transaction, payload: Apply) ->
         payload.did,
         payload.required_signatures,
         ids,
-        (step,),
+        (*earlier, step),
     )
+    if earlier:
+        _check_room(institution, stops=False)
     added = adding_act(act, [KeyReference(payload.id, id_) for id_ in ids])
     for id_, key in zip(ids, payload.keys, strict=True):
         record = InstitutionKey(payload.id, key.algorithm, key.public_key, key.purpose, added, None, None)
@@ -219,9 +224,24 @@ def execute_accredit(context: Context, transaction: Transaction, payload: Accred
     granted = (payload.roles, payload.scope, payload.valid_until_ms)
     if present.standing is Standing.ACCREDITED and granted == (present.roles, present.scope, present.valid_until_ms):
         raise Rejected(Reason.ALREADY_EXISTS, f"{institution.id} is accredited in exactly this way")
+    if Role.AUTHORITY in payload.roles:
+        _note_authority(context, institution.id)
     act = context.act(transaction)
     step = Step(StepKind.ACCREDIT, act, Standing.ACCREDITED, *granted, "", None)
     return _append(context, institution, step)
+
+
+def _note_authority(context: Context, institution_id: InstitutionId) -> None:
+    """List who has the role: a vote asks each of these how it stands. Raises: Rejected(LIMIT_EXCEEDED)."""
+    found = context.state.get(keys.AUTHORITIES, Authorities)
+    listed = () if found is None else found.institutions
+    if institution_id in listed:
+        return
+    if len(listed) >= AUTHORITIES_MAX:
+        raise Rejected(
+            Reason.LIMIT_EXCEEDED, f"{len(listed)} institutions have or had the role authority of {AUTHORITIES_MAX}"
+        )
+    context.state.put(keys.AUTHORITIES, Authorities(tuple(sorted((*listed, institution_id)))))
 
 
 def execute_suspend(context: Context, transaction: Transaction, payload: Suspend) -> tuple[Event, ...]:
@@ -299,15 +319,20 @@ def _append(context: Context, institution: Institution, step: Step) -> tuple[Eve
     """Write a step at the end of a history, keeping room for an authority to stop the institution."""
     changed = msgspec.structs.replace(institution, history=(*institution.history, step))
     stops = step.standing in (Standing.SUSPENDED, Standing.WITHDRAWN) and step.kind is not StepKind.REVIEW
+    _check_room(changed, stops=stops)
+    context.state.put(keys.accreditation(institution.id), changed)
+    return (Event("institution", step.kind, keys.accreditation(institution.id)),)
+
+
+def _check_room(changed: Institution, *, stops: bool) -> None:
+    """Refuse a record that has grown too long; `stops`: its last step uses the reserve. Raises: Rejected."""
     steps_max = HISTORY_STEPS_PER_INSTITUTION_MAX - (0 if stops else HISTORY_STEPS_RESERVED)
     if len(changed.history) > steps_max:
-        raise Rejected(Reason.LIMIT_EXCEEDED, f"{institution.id} has {len(institution.history)} steps of {steps_max}")
+        raise Rejected(Reason.LIMIT_EXCEEDED, f"{changed.id} has {len(changed.history) - 1} steps of {steps_max}")
     size = len(codec.encode(changed))
     size_max = STATE_RECORD_BYTES_MAX - (0 if stops else HISTORY_BYTES_RESERVED)
     if size > size_max:
-        raise Rejected(Reason.LIMIT_EXCEEDED, f"{institution.id} would take {size} bytes of {size_max}")
-    context.state.put(keys.accreditation(institution.id), changed)
-    return (Event("institution", step.kind, keys.accreditation(institution.id)),)
+        raise Rejected(Reason.LIMIT_EXCEEDED, f"{changed.id} would take {size} bytes of {size_max}")
 
 
 def _subject(context: Context, transaction: Transaction, institution_id: InstitutionId) -> tuple[Institution, Step]:
@@ -328,13 +353,44 @@ def _must_be_signer(transaction: Transaction, institution_id: InstitutionId) -> 
 
 
 def _must_be_new(context: Context, institution_id: InstitutionId) -> None:
-    if context.state.get(keys.accreditation(institution_id), Institution) is not None:
+    """Refuse an id that is taken: by any institution, from version 2 on not by an application that was withdrawn."""
+    found = context.state.get(keys.accreditation(institution_id), Institution)
+    if found is not None and not (context.version >= 2 and _is_withdrawn_application(context, found)):
         raise Rejected(Reason.ALREADY_EXISTS, f"{institution_id} is on the chain")
 
 
+def _is_withdrawn_application(context: Context, institution: Institution) -> bool:
+    """Tell whether an institution was never accredited, by nobody, and an authority has ended its application."""
+    if any(step.standing not in (Standing.APPLIED, Standing.WITHDRAWN) for step in institution.history):
+        return False
+    step = standing_step(context.state, institution)
+    return step is not None and step.standing is Standing.WITHDRAWN
+
+
+def _end_withdrawn_application(context: Context, payload: Apply, act: Act) -> tuple[Step, ...]:
+    """Return the history of an earlier application under the same id, and let none of its keys sign any more.
+
+    Whoever applied first need not have been the institution: what comes now brings keys of its own.
+    Raises: Rejected(KEY_NOT_VALID): it brings one that is known to be in wrong hands.
+    """
+    earlier = context.state.get(keys.accreditation(payload.id), Institution)
+    if earlier is None:
+        return ()
+    brought = {new_key_id(key) for key in payload.keys}
+    for id_ in earlier.keys:
+        key = context.key(KeyReference(earlier.id, id_))
+        if id_ in brought and key.compromised is not None:
+            raise Rejected(Reason.KEY_NOT_VALID, f"key {id_.hex()} is compromised")
+        if key.is_in_force:
+            context.state.put(keys.key(earlier.id, id_), msgspec.structs.replace(key, retired=act))
+    return earlier.history
+
+
 def _must_be_reviewed(context: Context, institution: Institution) -> None:
-    """Ask for a favourable latest review; a void one counts for nothing."""
-    reviews = [step for step in steps_in_force(context.state, institution) if step.kind is StepKind.REVIEW]
+    """Ask for a favourable latest review of this application; a void one counts for nothing."""
+    applied = max((index for index, step in enumerate(institution.history) if step.kind is StepKind.APPLY), default=0)
+    latest = msgspec.structs.replace(institution, history=institution.history[applied:])
+    reviews = [step for step in steps_in_force(context.state, latest) if step.kind is StepKind.REVIEW]
     if not reviews:
         raise Rejected(Reason.WRONG_STATE, f"{institution.id} has no review in force")
     if reviews[-1].decision != Decision.FAVOURABLE:

@@ -87,7 +87,7 @@ WRONG_HEADERS: dict[str, tuple[dict[str, object], Reason, str]] = {
     "height_low": ({"height": 2}, Reason.WRONG_HEIGHT, "height 2, 3 is next"),
     "height_high": ({"height": 4}, Reason.WRONG_HEIGHT, "height 4, 3 is next"),
     "parent": ({"parent_hash": OTHER}, Reason.WRONG_PARENT, f"parent {OTHER.hex()}, the head is "),
-    "version": ({"version": 2}, Reason.UNKNOWN_VERSION, "protocol version 2, not 1"),
+    "version": ({"version": 3}, Reason.UNKNOWN_VERSION, "protocol version 3, not 2"),
     "epoch": ({"epoch": 1}, Reason.WRONG_EPOCH, "epoch 1, the head has 0"),
     "time": (
         {"timestamp_ms": GENESIS_TIME_MS + 2_000},

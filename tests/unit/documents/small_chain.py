@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from node import codec
+from node.chain.block import PROTOCOL_VERSION
 from node.chain.certificate import Certificate, Phase, VoteSignature, vote_digest
 from node.chain.genesis_document import (
     GENESIS_FORMAT,
@@ -118,6 +119,7 @@ def genesis_document(*, did_host: str = "", chain_id: str = "pila-test") -> Gene
         tuple(institutions),
         tuple(validators),
         Governance(3, governors),
+        PROTOCOL_VERSION,
     )
 
 
