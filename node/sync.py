@@ -4,16 +4,19 @@
 
 What a peer says about heights decides whom to ask, nothing else: only a certificate of the validators of
 the very next height moves the head, and consensus goes on beside it, so a liar costs time and never stops
-anybody. One request is under way, a second one where the first takes long. Source: PROTOCOL §6.
+anybody. Several peers are asked at once, each for other blocks; where the lowest take long, another is asked for
+them too. A node that is far behind looks for a snapshot first (`node.snapshot_fetch`) and goes by blocks where that
+fails. Source: PROTOCOL §6.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from node import codec
-from node.block_server import BlockServer
+from node.block_fetch import BlockFetch, Claim, Item
+from node.block_server import BlockServer, EmptyShelf, Shelf
 from node.chain.block import Block, Header, certificate_hash, evidence_root, transactions_root
 from node.chain.block_check import check_names
 from node.chain.certificate import Certificate, Network, VerifyDigest, verify_consensus_signature
@@ -24,20 +27,32 @@ from node.limits import (
     FRAME_BYTES_MAX,
     HEAD_ANNOUNCE_MS,
     HEAD_REPEAT_MS,
+    SNAPSHOT_LAG_HEIGHTS_MIN,
+    SNAPSHOT_RETRY_MS,
     SYNC_BACKOFF_MAX_MS,
-    SYNC_BACKOFF_MS,
     SYNC_BLOCKS_MAX,
-    SYNC_BYTES_MAX,
-    SYNC_HEDGE_MS,
-    SYNC_LATE_MAX,
     SYNC_PATIENCE_MS,
     SYNC_POLL_MS,
-    SYNC_REQUESTS_MAX,
     SYNC_SLICE_MS,
-    SYNC_TIMEOUT_MS,
 )
+from node.peer_standing import Standings
 from node.primitives import Height, InstitutionId
-from node.sync_messages import BlocksReply, BlocksRequest, CertifiedBlock, Head, decode_sync, encode_sync
+from node.snapshot_fetch import Phase, Restorer, SnapshotFetch
+from node.sync_messages import (
+    BlocksReply,
+    BlocksRequest,
+    CertifiedBlock,
+    Chunk,
+    ChunkRequest,
+    Head,
+    ManifestPiece,
+    ManifestRequest,
+    SnapshotAnswer,
+    Snapshots,
+    SnapshotsRequest,
+    decode_sync,
+    encode_sync,
+)
 
 
 class Chain(Protocol):
@@ -48,6 +63,11 @@ class Chain(Protocol):
     @property
     def head(self) -> Header:
         """Header of the last committed block."""
+        ...
+
+    @property
+    def pruned_below(self) -> Height:
+        """Lowest height, besides 0, whose block is here; 0 where every block is."""
         ...
 
     def validators_at(self, height: Height) -> ValidatorSet:
@@ -80,6 +100,10 @@ class Surroundings:
     rejected: Callable[[InstitutionId, Rejected], None]
     """A peer's blocks could not be taken, for logs and metrics."""
     verify_digest: VerifyDigest = verify_consensus_signature
+    shelf: Shelf = field(default_factory=EmptyShelf)
+    """The snapshots that this node gives."""
+    restorer: Restorer | None = None
+    """Where a snapshot is built; None: this node goes by blocks only."""
 
 
 @dataclass(slots=True)
@@ -88,33 +112,10 @@ class _Peer:
 
     claimed: Height = 0
     """What it last said of its head."""
-    rests_until_ms: int = 0
-    failures: int = 0
-    """Since the last block of it that was committed."""
-    asked_ms: int = 0
-    late: deque[Height] = field(default_factory=lambda: deque(maxlen=SYNC_LATE_MAX))
-    """First heights of requests that nobody waits for any more: their answers may still come."""
+    base: Height = 0
+    """What it last said of its lowest block."""
     fault: Rejected | None = None
     """What no honest peer sends; raised with its next message."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """One question that is under way."""
-
-    from_height: Height
-    sent_ms: int
-    is_poll: bool
-    """The peer never said that it has more."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A block that came and is not read yet."""
-
-    height: Height
-    data: bytes
-    sender: InstitutionId
 
 
 class Sync:
@@ -124,10 +125,12 @@ class Sync:
         self._node = surroundings
         self._chain = surroundings.chain
         self._peers: dict[InstitutionId, _Peer] = {}
-        self._requests: dict[InstitutionId, _Request] = {}
-        self._buffer: deque[_Item] = deque()
-        """Consecutive heights; at most a request's worth beyond SYNC_BLOCKS_MAX / 2."""
-        self._buffer_bytes = 0
+        self._standings = Standings()
+        self._fetch = BlockFetch(send=surroundings.send, now_ms=surroundings.now_ms, standings=self._standings)
+        self._snapshot: SnapshotFetch | None = None
+        """The present attempt to get a snapshot, or the last one."""
+        self._next_snapshot_ms = surroundings.now_ms()
+        """When a snapshot may be looked for."""
         self._is_committing = False
         self._is_running = False
         """Blocks were asked for because somebody has them, and there are more to get."""
@@ -142,6 +145,7 @@ class Sync:
         self._polled_ms = surroundings.now_ms()
         self._server = BlockServer(
             block_at=surroundings.chain.block_at,
+            shelf=surroundings.shelf,
             send=surroundings.send,
             call_later=surroundings.call_later,
             now_ms=surroundings.now_ms,
@@ -178,19 +182,28 @@ class Sync:
         found = self._peers.get(peer)
         return None if found is None else found.claimed
 
+    @property
+    def snapshot(self) -> SnapshotFetch | None:
+        """The present attempt to get a snapshot, or the last one; None where there was none."""
+        return self._snapshot
+
     # --- what happens here ---
 
     def connected(self, peer: InstitutionId) -> None:
         """Tell a new peer where we are."""
-        self._peers[peer] = _Peer(asked_ms=self._node.now_ms() - SYNC_POLL_MS)
-        self._requests.pop(peer, None)
-        self._node.send(peer, encode_sync(Head(self._chain.head.height)))
+        self._peers[peer] = _Peer()
+        self._fetch.forget(peer)
+        self._node.send(peer, encode_sync(self._own_head()))
+        if self._snapshot is not None:
+            self._snapshot.connected(peer)
 
     def disconnected(self, peer: InstitutionId) -> None:
-        """Forget a peer and what it said; blocks that it sent are still judged."""
+        """Forget a connection and what was said on it; blocks that came are still judged, and faults remembered."""
         self._peers.pop(peer, None)
-        self._requests.pop(peer, None)
+        self._fetch.forget(peer)
         self._server.forget(peer)
+        if self._snapshot is not None:
+            self._snapshot.disconnected(peer)
 
     def request(self, target_height: Height, peers: Sequence[InstitutionId]) -> None:
         """Consensus knows of a height that these peers are said to have: fetch it without delay."""
@@ -211,15 +224,15 @@ class Sync:
     def tick(self) -> None:
         """Give up on who does not answer, announce the head, ask; call it several times a second."""
         now_ms = self._node.now_ms()
-        for name, request in list(self._requests.items()):
-            if now_ms - request.sent_ms >= SYNC_TIMEOUT_MS:
-                self._give_up(name)
-                self._failed(name)
+        self._fetch.tick()
         since_ms = now_ms - self._announced_ms
         has_moved = self._announced != self._chain.head.height
         if since_ms >= (HEAD_ANNOUNCE_MS if has_moved else HEAD_REPEAT_MS):
             self._announce()
         self._note_goal()
+        self._consider_snapshot()
+        if self._snapshot is not None:
+            self._snapshot.tick()
         self._step()
 
     # --- what peers say ---
@@ -234,42 +247,33 @@ class Sync:
         if peer.fault is not None:
             raise peer.fault
         match decode_sync(payload):
-            case Head(height):
-                peer.claimed = height
+            case Head(height, base):
+                peer.claimed, peer.base = height, base
                 self._note_goal()
                 self._step()
-            case BlocksRequest() as request:
+            case BlocksRequest() | SnapshotsRequest() | ManifestRequest() | ChunkRequest() as request:
                 self._server.take(sender, request)
             case BlocksReply() as reply:
                 self._on_reply(sender, peer, reply)
+            case Snapshots() | ManifestPiece() | Chunk() as answer:
+                self._on_snapshot_answer(sender, answer)
+            case unreachable:
+                assert_never(unreachable)
 
     def _on_reply(self, sender: InstitutionId, peer: _Peer, reply: BlocksReply) -> None:
-        request = self._requests.get(sender)
-        if request is None or request.from_height != reply.from_height:
-            if reply.from_height not in peer.late:
-                raise Rejected(Reason.QUOTA_EXCEEDED, f"blocks from {reply.from_height}, nobody asked for them")
-            peer.late.remove(reply.from_height)
-            return
-        del self._requests[sender]
-        if reply.items:
-            self._keep(sender, reply)
-        elif not request.is_poll:
+        lacks_from = self._fetch.take(sender, reply, self._chain.head.height)
+        if lacks_from is not None:
             # It has less than it said; what it says next counts again, after a pause.
-            peer.claimed = min(peer.claimed, request.from_height - 1)
-            self._failed(sender)
-        self._step()
-
-    def _keep(self, sender: InstitutionId, reply: BlocksReply) -> None:
-        """Put what continues the buffer into it; another peer, or consensus, may have been faster."""
-        following = self._next_height()
-        for height, data in enumerate(reply.items, reply.from_height):
-            if height == following:
-                self._buffer.append(_Item(height, data, sender))
-                self._buffer_bytes += len(data)
-                following += 1
-        if self._buffer and not self._is_committing:
+            peer.claimed = min(peer.claimed, lacks_from - 1)
+        if self._fetch.has(self._chain.head.height + 1) and not self._is_committing:
             self._is_committing = True
             self._node.call_later(0, self._commit_slice)
+        self._step()
+
+    def _on_snapshot_answer(self, sender: InstitutionId, answer: SnapshotAnswer) -> None:
+        if self._snapshot is None:
+            raise Rejected(Reason.QUOTA_EXCEEDED, f"{type(answer).__name__} that nobody asked for")
+        self._snapshot.take(sender, answer)
 
     # --- committing ---
 
@@ -277,15 +281,11 @@ class Sync:
         """Commit blocks for some milliseconds, at least one; then the event loop has its turn."""
         started_ms = self._node.now_ms()
         before = self._chain.head.height
-        while self._buffer:
-            item = self._buffer.popleft()
-            self._buffer_bytes -= len(item.data)
-            if item.height <= self._chain.head.height:
-                continue
+        while (item := self._fetch.pop(self._chain.head.height + 1)) is not None:
             self._commit_one(item)
             if self._node.now_ms() - started_ms >= SYNC_SLICE_MS:
                 break
-        if self._buffer:
+        if self._fetch.has(self._chain.head.height + 1):
             self._node.call_later(0, self._commit_slice)
         else:
             self._is_committing = False
@@ -293,7 +293,7 @@ class Sync:
             self._node.moved()
         self._step()
 
-    def _commit_one(self, item: _Item) -> None:
+    def _commit_one(self, item: Item) -> None:
         """Check and commit the next block, or blame whoever sent it and drop what would follow."""
         try:
             certified = self._read(item)
@@ -311,10 +311,9 @@ class Sync:
             return
         self.contradiction = None
         self.blocks_committed += 1
-        if item.sender in self._peers:
-            self._peers[item.sender].failures = 0
+        self._standings.helped(item.sender, self._node.now_ms())
 
-    def _read(self, item: _Item) -> CertifiedBlock:
+    def _read(self, item: Item) -> CertifiedBlock:
         """Return a block whose header a quorum of the next height has committed. Raises: Rejected."""
         certified = codec.decode(item.data, CertifiedBlock, bytes_max=FRAME_BYTES_MAX)
         block, certificate = certified.block, certified.certificate
@@ -342,61 +341,47 @@ class Sync:
         )
 
     def _blame(self, sender: InstitutionId, rejection: Rejected) -> None:
-        """A peer sent what no honest one has: its next message disconnects it."""
-        self._drop(sender, rejection)
+        """A peer sent what no honest one has: it is not asked again for long, and its next message disconnects it."""
+        self._note_rejection(sender, rejection)
+        self._fetch.drop(sender)
+        self._standings.banned(sender, self._node.now_ms())
         peer = self._peers.get(sender)
         if peer is not None:
             peer.fault = rejection
-            peer.rests_until_ms = self._node.now_ms() + SYNC_BACKOFF_MAX_MS
 
     def _doubt_ourselves(self, sender: InstitutionId, rejection: Rejected) -> None:
         """A quorum has decided exactly this block and we cannot execute it: no peer is to blame, all are spared."""
-        self._drop(sender, rejection)
+        self._note_rejection(sender, rejection)
+        self._fetch.clear()
         self.contradiction = rejection
-        for peer in self._peers.values():
-            peer.rests_until_ms = self._node.now_ms() + SYNC_BACKOFF_MAX_MS
+        for name in self._peers:
+            self._standings.rests(name, self._node.now_ms() + SYNC_BACKOFF_MAX_MS)
 
-    def _drop(self, sender: InstitutionId, rejection: Rejected) -> None:
+    def _note_rejection(self, sender: InstitutionId, rejection: Rejected) -> None:
         self.rejected[rejection.reason] += 1
         self._node.rejected(sender, rejection)
-        self._buffer.clear()
-        self._buffer_bytes = 0
-        for name in list(self._requests):
-            self._give_up(name)
 
     # --- asking ---
 
     def _step(self) -> None:
         """Ask for the next blocks if there is a need, room and somebody to ask."""
-        now_ms = self._node.now_ms()
-        following = self._next_height()
-        able = [
-            name
+        if self._has_attempt():
+            return
+        now_ms, head = self._node.now_ms(), self._chain.head.height
+        able = {
+            name: Claim(peer.base, peer.claimed)
             for name, peer in self._peers.items()
-            if peer.claimed >= following and peer.rests_until_ms <= now_ms and peer.fault is None
-        ]
-        if not able and not self._requests and not self._buffer:
+            if peer.claimed > head and peer.fault is None and self._standings.may_ask(name, now_ms)
+        }
+        if not able and self._fetch.is_idle:
             self._is_running = False
             self._behind_since_ms = None
-            self._poll(now_ms, following)
+            self._poll(now_ms)
             return
         if able and self._behind_since_ms is None:
             self._behind_since_ms = now_ms
-        has_room = len(self._buffer) < SYNC_BLOCKS_MAX // 2 and self._buffer_bytes < SYNC_BYTES_MAX
-        if not has_room or not self._may_ask_another(now_ms) or not self._is_due(now_ms):
-            return
-        idle = [name for name in able if name not in self._requests]
-        for name in sorted(idle, key=lambda name: (self._peers[name].failures, self._peers[name].asked_ms, name)):
-            # Queueing for a peer may disconnect one that does not read.
-            if name in self._peers and self._ask(name, following, now_ms, is_poll=False):
-                self._is_running = True
-                return
-
-    def _may_ask_another(self, now_ms: int) -> bool:
-        """One request at a time; a second where every other has waited long."""
-        if len(self._requests) >= SYNC_REQUESTS_MAX:
-            return False
-        return all(now_ms - request.sent_ms >= SYNC_HEDGE_MS for request in self._requests.values())
+        if self._is_due(now_ms) and self._fetch.ask(head, able):
+            self._is_running = True
 
     def _is_due(self, now_ms: int) -> bool:
         """A validator leaves it to consensus unless that has failed to move the head for a while."""
@@ -404,40 +389,47 @@ class Sync:
             return True
         return self._behind_since_ms is not None and now_ms - self._behind_since_ms >= SYNC_PATIENCE_MS
 
-    def _poll(self, now_ms: int, following: Height) -> None:
+    def _poll(self, now_ms: int) -> None:
         """Without a vote and without news, ask now and then: silence may also mean that nobody told us."""
         if self._node.is_validator() or now_ms - self._polled_ms < SYNC_POLL_MS:
             return
         self._polled_ms = now_ms
-        rested = [name for name, peer in self._peers.items() if peer.rests_until_ms <= now_ms and peer.fault is None]
+        rested = self._standings.best((name for name, peer in self._peers.items() if peer.fault is None), now_ms)
         if rested:
-            name = min(rested, key=lambda name: (self._peers[name].asked_ms, name))
-            self._ask(name, following, now_ms, is_poll=True)
+            self._fetch.poll(rested[0], self._chain.head.height)
 
-    def _ask(self, name: InstitutionId, following: Height, now_ms: int, *, is_poll: bool) -> bool:
-        peer = self._peers[name]
-        peer.asked_ms = now_ms
-        if not self._node.send(name, encode_sync(BlocksRequest(following, SYNC_BLOCKS_MAX))):
-            peer.rests_until_ms = now_ms + SYNC_BACKOFF_MS
-            return False
-        self._requests[name] = _Request(following, now_ms, is_poll)
-        return True
+    # --- snapshots ---
 
-    def _give_up(self, name: InstitutionId) -> None:
-        """Wait no more for an answer."""
-        self._peers[name].late.append(self._requests.pop(name).from_height)
+    def _consider_snapshot(self) -> None:
+        """Look for a snapshot where the head is far behind, or where nobody has the next blocks any more."""
+        now_ms, head = self._node.now_ms(), self._chain.head.height
+        restorer = self._node.restorer
+        if restorer is None or now_ms < self._next_snapshot_ms or self._has_attempt():
+            return
+        lag = self.target_height - head
+        if lag <= 0 or (lag < SNAPSHOT_LAG_HEIGHTS_MIN and not self._is_cut_off(head)):
+            return
+        self._next_snapshot_ms = now_ms + SNAPSHOT_RETRY_MS
+        self._fetch.clear()
+        self._snapshot = SnapshotFetch(
+            restorer=restorer,
+            standings=self._standings,
+            send=self._node.send,
+            now_ms=self._node.now_ms,
+            blame=self._blame,
+            height_min=head + 1 + min(lag, SNAPSHOT_LAG_HEIGHTS_MIN) // 2,
+        )
+        for name in list(self._peers):
+            self._snapshot.connected(name)
 
-    def _failed(self, name: InstitutionId) -> None:
-        """Leave a peer alone for a while, longer each time."""
-        peer = self._peers[name]
-        pause_ms = min(SYNC_BACKOFF_MS << min(peer.failures, 16), SYNC_BACKOFF_MAX_MS)
-        peer.failures += 1
-        peer.rests_until_ms = self._node.now_ms() + pause_ms
+    def _has_attempt(self) -> bool:
+        """Tell whether a snapshot is being fetched, or was and the node is about to start on it."""
+        return self._snapshot is not None and self._snapshot.phase is not Phase.FAILED
 
-    def _next_height(self) -> Height:
-        """Return the first height that is neither committed nor buffered."""
-        buffered = self._buffer[-1].height if self._buffer else 0
-        return max(buffered, self._chain.head.height) + 1
+    def _is_cut_off(self, head: Height) -> bool:
+        """Tell whether every peer that is further has pruned the next block."""
+        further = [peer for peer in self._peers.values() if peer.claimed > head]
+        return bool(further) and all(peer.base > head + 1 for peer in further)
 
     # --- heights ---
 
@@ -454,6 +446,9 @@ class Sync:
     def _announce(self) -> None:
         self._announced_ms = self._node.now_ms()
         self._announced = self._chain.head.height
-        payload = encode_sync(Head(self._announced))
+        payload = encode_sync(self._own_head())
         for name in list(self._peers):
             self._node.send(name, payload)
+
+    def _own_head(self) -> Head:
+        return Head(self._chain.head.height, self._chain.pruned_below)

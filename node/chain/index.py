@@ -91,20 +91,21 @@ class Index:
             self.add_names(iter([event.subject for event in receipt.events]), batch)
         batch.put(INDEX_HEIGHT, height.to_bytes(8, "big"))
 
-    def add_batch(self, place: Place, batch_id: Hash, ids: bytes, batch: WriteBatch) -> None:
+    def add_batch(self, height: Height, transaction_index: int, batch_id: Hash, ids: bytes, batch: WriteBatch) -> None:
         """Stage the entries of a batch whose block is not here.
 
-        Raises: Rejected(INVALID_VALUE) where another batch is said to stand at the same place.
+        Raises: Rejected(INVALID_VALUE) where it is here already, or another one is said to stand at the same place.
         """
-        packed = _pack(place.height, place.index)
-        taken = self._store.get(Column.SUBJECT.key(_PLACE + packed))
-        if taken not in (None, batch_id):
-            raise Rejected(Reason.INVALID_VALUE, f"two batches in transaction {place.index} of block {place.height}")
-        batch.put(Column.SUBJECT.key(_BATCH + batch_id), packed)
-        batch.put(Column.SUBJECT.key(_PLACE + packed), batch_id)
+        place = _pack(height, transaction_index)
+        if self.batch(batch_id) is not None:
+            raise Rejected(Reason.INVALID_VALUE, f"batch {batch_id.hex()} comes twice")
+        if self._store.get(Column.SUBJECT.key(_PLACE + place)) is not None:
+            raise Rejected(Reason.INVALID_VALUE, f"two batches in transaction {transaction_index} of block {height}")
+        batch.put(Column.SUBJECT.key(_BATCH + batch_id), place)
+        batch.put(Column.SUBJECT.key(_PLACE + place), batch_id)
         batch.put(Column.BATCH_IDS.key(batch_id), ids)
         for leaf_index, credential_id in enumerate(split_ids(ids)):
-            batch.put(Column.CREDENTIAL.key(credential_id + packed + leaf_index.to_bytes(4, "big")), b"")
+            batch.put(Column.CREDENTIAL.key(credential_id + place + leaf_index.to_bytes(4, "big")), b"")
 
     def complete(self, height: Height, batch: WriteBatch) -> None:
         """Stage that everything up to a height is indexed."""
@@ -137,13 +138,15 @@ class Index:
         return split_ids(data)
 
     def batches(self) -> Iterator[tuple[Hash, Place, bytes]]:
-        """Yield (batch id, where it was issued, its credential ids joined) of all batches, ascending by id."""
-        column = Column.SUBJECT.key(_BATCH)
-        for key, ids in self._store.iterate(prefix=Column.BATCH_IDS.value):
-            packed = self._store.get(column + key[1:])
-            if packed is None:
-                raise StorageError(f"the index does not know where batch {key[1:].hex()} was issued")
-            yield key[1:], _unpack(packed), ids
+        """Yield (batch id, where it was issued, its credential ids joined) of all batches that there are now."""
+        found = self._store.iterate(prefix=Column.BATCH_IDS.value)
+        return ((key[1:], self._place_of(key[1:]), ids) for key, ids in found)
+
+    def _place_of(self, batch_id: Hash) -> Place:
+        place = self.batch(batch_id)
+        if place is None:
+            raise StorageError(f"the index does not know where batch {batch_id.hex()} was issued")
+        return place
 
     def batch(self, batch_id: Hash) -> Place | None:
         """Return where a batch was issued."""

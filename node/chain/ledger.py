@@ -15,6 +15,7 @@ from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, 
 from node.chain.block_check import check_after_execution, check_before_execution, check_names, check_parent_certificate
 from node.chain.builder import bytes_free_beside, fill_block
 from node.chain.certificate import Certificate, Network, VerifyDigest, verify_consensus_signature
+from node.chain.demerits import NO_DEMERITS, Demerits
 from node.chain.execution import Execution, execute_block
 from node.chain.frame import Frame
 from node.chain.genesis import genesis_block, genesis_changes
@@ -24,17 +25,23 @@ from node.chain.index import Index, Place
 from node.chain.mempool import Mempool
 from node.chain.reading import batch_is_void
 from node.chain.receipt import Receipt, receipts_root
-from node.chain.recent_ids import RecentIds
+from node.chain.recent_ids import RecentIds, oldest_height
 from node.chain.records.credential import Batch
 from node.chain.records.network import Parameters
+from node.chain.snapshot_making import SnapshotMaking
 from node.chain.store import BlockStore
-from node.chain.records.demerits import NO_DEMERITS, Demerits
 from node.chain.upgrades import ignorance, version_at
 from node.chain.validator_set import ValidatorSet
 from node.chain.verification import TransactionCache
 from node.crypto import merkle
 from node.errors import ConfigError, Reason, Rejected, StorageError
-from node.limits import EXECUTIONS_KEPT_MAX, HAND_OVERS_PER_PROOF_MAX, PENDING_RECHECK_COST_MAX, VALIDATOR_SETS_KEPT_MAX
+from node.limits import (
+    EXECUTIONS_KEPT_MAX,
+    HAND_OVERS_PER_PROOF_MAX,
+    KEEP_BLOCKS_MIN,
+    PENDING_RECHECK_COST_MAX,
+    VALIDATOR_SETS_KEPT_MAX,
+)
 from node.primitives import CatalogueId, Epoch, Hash, Height, InstitutionId, TimestampMs
 from node.state import keys
 from node.state.kv import KeyValueStore, WriteBatch
@@ -317,6 +324,35 @@ class Ledger:
     def on_commit(self, callback: Callable[[Committed], None]) -> None:
         """Have `callback` called after each newly committed block, in order of height."""
         self._listeners.append(callback)
+
+    # --- less than everything ---
+
+    def begin_snapshot(self) -> SnapshotMaking | None:
+        """Return the making of a snapshot at the head; None where its recent blocks are not here, or there is none."""
+        height = self._head.height
+        if height == 0 or max(1, oldest_height(height)) < self.pruned_below:
+            return None
+        return SnapshotMaking(self._store, self._head, self.network, self._validators)
+
+    def prune(self, below: Height, blocks_max: int) -> int:
+        """Delete the oldest blocks, at most so many and none of the last KEEP_BLOCKS_MIN; return how many were deleted.
+
+        What is in the state stays, and so does every credential's place in its batch. Raises: StorageError.
+        """
+        below = min(below, self._head.height + 1 - KEEP_BLOCKS_MIN)
+        first = max(1, self.pruned_below)
+        last = min(below, first + blocks_max)
+        if last <= first:
+            return 0
+        batch = WriteBatch()
+        self._blocks.stage_pruning(first, last, batch)
+        self._store.write(batch, sync=False)
+        self.pruned_below = last
+        return last - first
+
+    def batches_before(self, height: Height) -> Iterator[Hash]:
+        """Yield the ids of the batches that were issued below a height."""
+        return (batch_id for batch_id, place, _ in self._index.batches() if place.height < height)
 
     # --- looking up ---
 

@@ -82,6 +82,30 @@ class BlockStore:
             batch.delete(Column.RECENT.at(outdated))
         batch.put(HEAD, codec.encode(StoredHead(height, block_hash, genesis_hash)))
 
+    def stage_header(self, header: Header, batch: WriteBatch) -> None:
+        """Keep the header of a block that is not here itself."""
+        batch.put(Column.HEADER.at(header.height), codec.encode(header))
+        batch.put(Column.BLOCK_HASH.key(header.hash()), header.height.to_bytes(8, "big"))
+
+    def stage_base(self, header: Header, certificate: Certificate, genesis_hash: Hash, batch: WriteBatch) -> None:
+        """Make a header the head of a chain whose blocks begin above it."""
+        self.stage_header(header, batch)
+        batch.put(Column.CERTIFICATE.at(header.height), codec.encode(certificate))
+        batch.put(PRUNED_BELOW, (header.height + 1).to_bytes(8, "big"))
+        batch.put(HEAD, codec.encode(StoredHead(header.height, header.hash(), genesis_hash)))
+
+    def stage_pruning(self, first: Height, below: Height, batch: WriteBatch) -> None:
+        """Delete everything about the blocks from `first` up to `below`, which stays."""
+        for height in range(first, below):
+            header = self.header(height)
+            if header is not None:
+                batch.delete(Column.BLOCK_HASH.key(header.hash()))
+            for receipt in self.receipts(height) or ():
+                batch.delete(Column.TRANSACTION.key(receipt.transaction_id))
+            for column in (Column.BLOCK, Column.HEADER, Column.RECEIPTS, Column.CERTIFICATE):
+                batch.delete(column.at(height))
+        batch.put(PRUNED_BELOW, below.to_bytes(8, "big"))
+
     def stage_validators(self, validators: ValidatorSet, batch: WriteBatch) -> None:
         """Keep a validator set, found again by the hash that headers carry."""
         batch.put(Column.META.key(_VALIDATORS + validators.hash), codec.encode(validators))

@@ -26,3 +26,9 @@ def unpack(key_hash: Hash, leaf: Hash, flat: bytes) -> tuple[str, bytes]:
     if sha256(name) != key_hash or leaf_hash(key_hash, sha256(record)) != leaf:
         raise StorageError(f"the state record {key_hash.hex()} is not what the state root commits to")
     return name.decode("ascii"), record
+
+
+def split(flat: bytes) -> tuple[str, bytes]:
+    """Return plain key and record without checking them."""
+    end = _NAME_START + int.from_bytes(flat[HASH_BYTES:_NAME_START], "big")
+    return flat[_NAME_START:end].decode("ascii"), flat[end:]
