@@ -34,7 +34,7 @@ from node.consensus.effects import (
     SignAndBroadcast,
     SignAndSend,
 )
-from node.consensus.height import HeightContext, HeightState
+from node.consensus.height import HeightContext, HeightState, Said
 from node.consensus.inputs import (
     BlockBuilt,
     BlockLoaded,
@@ -99,6 +99,8 @@ class CoreOptions:
     rotation: RotationOf = Rotation
     safe_start_nonce: bytes | None = None
     """Fresh random bytes when the journal is missing or restored; None when it is complete. [R2]"""
+    again_nonce: bytes = b""
+    """The same always, for who listens and must ask again because the set has changed. [M3]"""
 
 
 class Core:
@@ -278,11 +280,15 @@ class Core:
         assert previous is None or height > previous.context.height
         options = self._options
         rotation = options.rotation(event.validators, height, event.demerits)
-        context = HeightContext(options.network, event.epoch, height, event.head, event.validators, rotation)
+        before = event.validators if event.head_validators is None else event.head_validators
+        context = HeightContext(options.network, event.epoch, height, event.head, event.validators, rotation, before)
         me = self._index_in(event.validators)
         for record in event.records:
             if isinstance(record, SignsFrom) and self._safe_start is None:  # a copied journal's is too old
-                self._safe_start = SafeStart(b"", signs_from=record.height)
+                self._safe_start = SafeStart(options.again_nonce, signs_from=record.height)
+        safe_start = self._safe_start
+        if safe_start is not None and before != event.validators and not safe_start.is_over(height - 1):
+            yield from safe_start.ask_again()  # [M3]
         may_sign = me is not None and (self._safe_start is None or self._safe_start.is_over(height))
         self._state = HeightState(
             context=context,
@@ -292,6 +298,7 @@ class Core:
             has_pending=event.has_pending,
             votes=VoteBook(event.validators, event.epoch, height),
             view_changes=ViewChangeBook(event.validators),
+            begun_at_ms=event.now_ms,
         )
         self._head_certificate = event.head_certificate
         self._claims.keep(event.validators)
@@ -369,7 +376,7 @@ class Core:
             return
         match message:
             case Prepare() | Commit():
-                state.own_votes[phase_of(message), message.view] = message
+                state.own_votes[phase_of(message), message.view] = Said(message, now_ms)
             case ViewChange():
                 state.own_view_change = message
             case Proposal() | NewView():
@@ -511,16 +518,17 @@ class Core:
 
     def _on_status(self, now_ms: int, sender: InstitutionId, message: Status) -> Iterator[Effect]:
         state = self.state
-        members = state.context.validators.members
+        validators = state.context.validators_of(message.height)  # [M1]
+        members = validators.members
         if message.validator < len(members) and members[message.validator].institution != sender:
             institution = members[message.validator].institution
             raise Rejected(Reason.WRONG_SIGNERS, f"status of {institution} sent by {sender}")
         if self._heard[sender] >= STATUSES_PER_PEER_MAX:  # [B4] each is another digest, so each costs a verification
             raise Rejected(Reason.QUOTA_EXCEEDED, f"{self._heard[sender]} status of {sender} were heard")
         self._heard[sender] += 1
-        self._verifier.check_signature(state.context.validators, message)
+        self._verifier.check_signature(validators, message)
         if self._safe_start is not None:
-            yield from self._safe_start.take(self._verifier, state, message)
+            yield from self._safe_start.take(self._verifier, state, message, members[message.validator].institution)
         self._claims.note(sender, message.height)
         if message.probe and state.me is not None and self._answered[sender] < BLOCK_ANSWERS_PER_PEER_MAX:  # [R2]
             self._answered[sender] += 1

@@ -24,6 +24,12 @@ class HeightContext:
     """The parent of whatever is decided here."""
     validators: ValidatorSet
     rotation: Rotation
+    head_validators: ValidatorSet
+    """The set that decided the parent; another one at the first height of a change. [M1]"""
+
+    def validators_of(self, height: Height) -> ValidatorSet:
+        """Return the set that what is said of a height is judged by: its own where known, else the newest. [M1]"""
+        return self.head_validators if height < self.height else self.validators
 
     def institution(self, index: ValidatorIndex) -> InstitutionId:
         """Return a member's name."""
@@ -41,6 +47,14 @@ class Fetch:
     turn: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A vote of ours and when it was signed."""
+
+    vote: Vote
+    at_ms: int
+
+
 @dataclass(slots=True)
 class HeightState:
     """Mutable, owned by one core."""
@@ -54,6 +68,8 @@ class HeightState:
     has_pending: bool
     votes: VoteBook
     view_changes: ViewChangeBook
+    begun_at_ms: int
+    """When the height below was decided here."""
     view: View = 0
     """Raised by our own ViewChange or by an accepted NewView; never lowered. No vote below it. [V4]"""
     step: Step = Step.WAITING
@@ -64,7 +80,7 @@ class HeightState:
     accepted_at_ms: int = 0
     prepared: Certificate | None = None
     """The highest prepared certificate that we committed to."""
-    own_votes: dict[tuple[Phase, View], Vote] = field(default_factory=dict)
+    own_votes: dict[tuple[Phase, View], Said] = field(default_factory=dict)
     """Our signed votes, for those who missed them."""
     own_view_change: ViewChange | None = None
     """Our latest signed ViewChange, repeated each second. [V5]"""

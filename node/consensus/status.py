@@ -99,23 +99,32 @@ def answer_with_missing(
     answered: Counter[InstitutionId],
     now_ms: int,
 ) -> Iterator[Effect]:
-    """[S2] [S3] Send what `sender` lacks of ours; blocks come from the proposer or two that rotate."""
+    """[S2] [S3] Send what `sender` lacks of ours; blocks come from the proposer or two that rotate.
+
+    What was said within the last second is on its way: saying it twice would double what a hundred validators send.
+    """
     height = state.context.height
     if status.height < height:
-        if _is_our_turn(state, now_ms) and _may_answer(answered, sender):
+        is_told = _is_under_way(state.begun_at_ms, now_ms)
+        if not is_told and _is_our_turn(state, now_ms) and _may_answer(answered, sender):
             yield SendDecided(sender, status.height)
         return
     if status.height > height or state.me is None or state.is_decided:
         return
     for phase, seen in ((Phase.PREPARE, status.prepares), (Phase.COMMIT, status.commits)):
-        vote = state.own_votes.get((phase, status.view))
-        if vote is not None and not has_bit(seen, state.me):
-            yield Send(sender, vote)
+        said = state.own_votes.get((phase, status.view))
+        if said is not None and not has_bit(seen, state.me) and not _is_under_way(said.at_ms, now_ms):
+            yield Send(sender, said.vote)
     lacks_proposal = status.view < state.view or (status.view == state.view and not status.has_proposal)
-    if lacks_proposal and state.accepted is not None:
+    if lacks_proposal and state.accepted is not None and not _is_under_way(state.accepted_at_ms, now_ms):
         ours = state.proposer == state.me or _is_our_turn(state, now_ms)
         if ours and _may_answer(answered, sender):
             yield Send(sender, state.accepted)
+
+
+def _is_under_way(since_ms: int, now_ms: int) -> bool:
+    """Tell whether what was sent then may still arrive; a clock that was set back proves nothing."""
+    return 0 <= now_ms - since_ms < STATUS_INTERVAL_MS
 
 
 def _is_our_turn(state: HeightState, now_ms: int) -> bool:

@@ -910,12 +910,14 @@ def test_s1_status_says_each_second_what_was_seen() -> None:
 
 
 def test_s2_answers_with_our_votes_that_the_other_lacks() -> None:
-    """[S2] Its bitmap lacks our Prepare; then it has it."""
+    """[S2] Its bitmap lacks our Prepare, first while that is on its way; then it has it."""
     desk = Desk()
     block = desk.block()
     desk.receive(desk.proposal(block))
     other = next(i for i in desk.others if i != desk.rotation.proposer(0))
     has_bit = bytes([1 << desk.me])
+    assert sends(desk.receive(status(desk, other, has_proposal=True))) == []
+    desk.now_ms += 1_000
     answer = sends(desk.receive(status(desk, other, has_proposal=True)))
     assert answer == [(desk.name(other), desk.prepare(desk.me, 0, block.hash()))]
     assert sends(desk.receive(status(desk, other, has_proposal=True, prepares=has_bit))) == []
@@ -927,6 +929,8 @@ def test_s2_proposer_repeats_its_proposal_to_who_lacks_it() -> None:
     desk.build(desk.opening, b"t")
     block = desk.block(0, b"t")
     message = status(desk, desk.others[0], prepares=b"\xff")
+    assert sends(desk.receive(message)) == []
+    desk.now_ms += 1_000
     assert sends(desk.receive(message)) == [(desk.name(desk.others[0]), desk.proposal(block))]
 
 
@@ -953,13 +957,16 @@ def test_s3_two_validators_answer_a_laggard_and_they_rotate() -> None:
     """[S3] In four seconds of four validators each answers twice."""
     desk = Desk()
     start_height_2(desk)
+    assert desk.receive(status(desk, desk.others[0], height=1)) == []
     answers = []
-    for second in range(4):
+    for second in range(1, 5):
         desk.now_ms = NOW_MS + 1_000 * second
         answers.append(desk.receive(status(desk, desk.others[0], height=1)) != [])
     assert sorted(answers) == [False, False, True, True]
     assert desk.core.step(
-        MessageReceived(NOW_MS + 1_000 * answers.index(True), desk.name(desk.others[0]), status(desk, desk.others[0]))
+        MessageReceived(
+            NOW_MS + 1_000 * (1 + answers.index(True)), desk.name(desk.others[0]), status(desk, desk.others[0])
+        )
     ) == (SendDecided(desk.name(desk.others[0]), 1),)
 
 
@@ -1237,7 +1244,7 @@ def test_s2_two_validators_pass_a_proposal_on_and_they_rotate() -> None:
     desk.receive(desk.proposal(desk.block()))
     other = next(i for i in desk.others if i != desk.rotation.proposer(0))
     answered = []
-    for second in range(4):
+    for second in range(1, 5):
         desk.now_ms = NOW_MS + 1_000 * second
         said = sends(desk.receive(status(desk, other, prepares=b"\xff")))
         answered.append(said == [(desk.name(other), desk.proposal(desk.block()))])
