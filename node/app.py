@@ -49,7 +49,7 @@ from node.rpc.rate import RateLimiter
 from node.rpc.server import RpcServer
 from node.rpc.services import Services
 from node.rpc.statistics import Statistics
-from node.running import RunningNode, TimedChain, Waiters
+from node.running import RunningNode, Senses, TimedChain, Waiters
 from node.state import keys
 from node.state.leveldb import LevelDbStore, open_leveldb
 from node.web.network import ServicesPageView
@@ -146,7 +146,8 @@ class Node:
         self._fatal: BaseException | None = None
         self._is_stopping = False
         self._is_waking = False
-        self._is_disk_low = False
+        self._disk_low_bytes: int | None = None
+        """What is free on the disk, where that is little."""
         self._rejected: Counter[Reason] = Counter()
         """What clients sent and could not be taken."""
         self._callbacks = Callbacks(asyncio.get_running_loop(), self.fail)
@@ -185,6 +186,7 @@ class Node:
             verify_digest=self._signatures,
         )
         self._custody = None if member is None else Custody(home.folder, config.node.institution, self.ledger, member)
+        self._transport_observer = TransportObserver(self.metrics, [peer.address for peer in config.p2p.peers])
         self._network = self._make_network(node_signer)
         self._sync = self._make_sync()
         self._gossip = self._make_gossip()
@@ -196,12 +198,18 @@ class Node:
             on_fatal=self.fail,
         )
         self._consensus_observer.attach(self._replica.round)
-        self._view.attach(self._network, self._replica, self._sync)
+        self._view.attach(self._network, self._replica, self._sync, self._senses())
         self._environment.attach(self._network, self._replica, self._sync)
         self.ledger.on_commit(self._on_commit)
         self._watch(chain_store)
 
     # --- making the parts ---
+
+    def _senses(self) -> Senses:
+        addresses = {peer.institution: peer.address for peer in self._config.p2p.peers}
+        return Senses(
+            self._consensus_observer.witness, self._transport_observer.trouble, addresses, lambda: self._disk_low_bytes
+        )
 
     def _make_recorder(self) -> Recorder | None:
         if not self._config.diagnosis.record:
@@ -225,7 +233,7 @@ class Node:
             on_connect=self._on_connect,
             on_disconnect=self._on_disconnect,
             is_privileged=self._membership.is_validator,
-            observer=TransportObserver(self.metrics),
+            observer=self._transport_observer,
         )
 
     def _make_sync(self) -> sync.Sync:
@@ -353,9 +361,9 @@ class Node:
         free_bytes = shutil.disk_usage(self._home.folder / DATA_FOLDER).free
         self.metrics.disk_free_bytes.set(free_bytes)
         least = self._config.storage.disk_free_mebibytes_min * 2**20
-        if free_bytes < least and not self._is_disk_low:
+        if free_bytes < least and self._disk_low_bytes is None:
             self._log.warning("disk is getting full", free_bytes=free_bytes, wanted_bytes=least)
-        self._is_disk_low = free_bytes < least
+        self._disk_low_bytes = free_bytes if free_bytes < least else None
 
     def _refresh_metrics(self) -> None:
         """Take over totals that the parts count for themselves."""

@@ -3,7 +3,7 @@
 Called from inside those rooms, in the event loop: nothing here waits or calls back.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Final
 
 from node.chain.answers import Committed
@@ -11,7 +11,7 @@ from node.chain.block import Block
 from node.chain.certificate import Certificate
 from node.chain.statements import Prepare
 from node.channels import Channel
-from node.clock import monotonic_seconds
+from node.clock import monotonic_seconds, wall_ms
 from node.consensus.effects import Effect, SignAndBroadcast
 from node.consensus.inputs import HeightStarted, Input, MessageReceived, MessageSigned, TransactionsPending
 from node.consensus.messages import BlockReply, BlockRequest, Decided, NewView, Proposal, Status, ViewChange
@@ -22,6 +22,7 @@ from node.metrics import Metrics
 from node.p2p.observer import PeerIdentity
 from node.primitives import InstitutionId, View
 from node.rounds import Round
+from node.witness import Witness
 
 QUIET_SECONDS: Final = 1.0
 SLOW_SECONDS: Final = 5.0
@@ -63,6 +64,7 @@ class ConsensusObserver:
         self._calm = Calm()
         self._accepted_seconds: float | None = None
         """When the proposal being decided was accepted."""
+        self.witness = Witness()
         self._look: Callable[[], Round] | None = None
         self._busy_seconds: float | None = None
         """Since when there is something to decide at this height."""
@@ -75,6 +77,7 @@ class ConsensusObserver:
 
     def stepped(self, event: Input, effects: Sequence[Effect]) -> None:
         """One input was applied."""
+        self.witness.stepped(event)
         self._note_time(event)
         if isinstance(event, MessageReceived) and isinstance(event.message, Proposal):
             skew_ms = event.message.block.header.timestamp_ms - event.now_ms
@@ -97,6 +100,7 @@ class ConsensusObserver:
 
     def rejected(self, sender: InstitutionId, rejection: Rejected) -> None:
         """Something a peer sent could not be taken."""
+        self.witness.rejected(sender, rejection, wall_ms())
         count = self._calm.left_out((sender, rejection.reason))
         if count is not None:
             fields = {"left_out": count} if count else {}
@@ -200,12 +204,20 @@ class ChainObserver:
 class TransportObserver:
     """Watches connections and bytes."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, dialled: Collection[str] = ()) -> None:
+        """`dialled`: the addresses of the configuration."""
         self._metrics = metrics
+        self._dialled = frozenset(dialled)
         self._log = get_logger("p2p")
         self._calm = Calm()
         self._refusals: dict[str, str] = {}
         """The last reason by address: a peer that is down is not worth a line for every attempt."""
+        self._troubles: dict[str, tuple[str, str]] = {}
+        """Cause and detail of the last failure, by address that we dial or institution that was connected."""
+
+    def trouble(self, *names: str | None) -> tuple[str, str] | None:
+        """Return why the last connection with an address or institution failed or ended; the first that is known."""
+        return next((self._troubles[name] for name in names if name is not None and name in self._troubles), None)
 
     def sent(self, channel: int, size_bytes: int) -> None:
         """Payload bytes were encrypted for one peer."""
@@ -226,14 +238,19 @@ class TransportObserver:
     def connected(self, peer: PeerIdentity, address: str, *, is_dialled: bool) -> None:
         """A connection stands."""
         self._refusals.pop(address, None)
+        for name in (address, peer.institution):
+            self._troubles.pop(name, None)
         self._log.info("connected", peer=peer.institution, address=address, dialled=is_dialled)
 
     def disconnected(self, peer: PeerIdentity, address: str, cause: str, detail: str) -> None:
         """A connection has ended."""
+        self._troubles[peer.institution] = (cause, detail)
         self._log.info("disconnected", peer=peer.institution, address=address, cause=cause, detail=detail)
 
     def refused(self, address: str, cause: str, detail: str) -> None:
         """A connection never came to stand."""
+        if address in self._dialled:
+            self._troubles[address] = (cause, detail)
         host = address.rpartition(":")[0] if cause != "unreachable" else address
         if self._refusals.get(host) == cause:
             return

@@ -4,7 +4,8 @@ Source: ARCHITECTURE, rule 1 (`NodeView`); `node.replica.Chain`.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from node.chain.answers import Committed, Submission
@@ -21,8 +22,9 @@ from node.primitives import Epoch, Hash, Height, InstitutionId, PublicKey, Times
 from node.replica import Replica
 from node.rpc.jsonrpc import ErrorCode, RpcError
 from node.rpc.methods.registry import VERSION
-from node.rpc.services import ConsensusInfo, PeerInfo
+from node.rpc.services import ConsensusInfo, OwnTrouble, PeerInfo, Trouble, ValidatorState
 from node.sync import Sync
+from node.witness import Witness
 from node.workers import Overloaded, Worker, verify_bundle
 
 T = TypeVar("T")
@@ -122,6 +124,19 @@ class Waiters:
                     del self._by_id[tx_id]
 
 
+@dataclass(frozen=True, slots=True)
+class Senses:
+    """What was seen and heard of others, for `node_whyStalled`."""
+
+    witness: Witness
+    trouble: Callable[[str | None, str | None], tuple[str, str] | None]
+    """Cause and detail of the last failed connection with an address or an institution."""
+    addresses: Mapping[InstitutionId, str]
+    """Whom the configuration dials, and where."""
+    disk_low_bytes: Callable[[], int | None]
+    """What is free on the disk, where that is little."""
+
+
 class RunningNode:
     """Fills `NodeView` from the parts of one process."""
 
@@ -145,14 +160,16 @@ class RunningNode:
         self._network: PeerNetwork | None = None
         self._replica: Replica | None = None
         self._sync: Sync | None = None
+        self._senses: Senses | None = None
         self._busy_since_ms: TimestampMs | None = None
         """Since when there is something to agree on without a decision."""
 
-    def attach(self, network: PeerNetwork, replica: Replica, sync: Sync) -> None:
+    def attach(self, network: PeerNetwork, replica: Replica, sync: Sync, senses: Senses) -> None:
         """Learn of the parts that are made after this one; before anything runs."""
         self._network = network
         self._replica = replica
         self._sync = sync
+        self._senses = senses
 
     # --- NodeView ---
 
@@ -236,6 +253,35 @@ class RunningNode:
             not view.may_sign,
             view.signs_from,
         )
+
+    def validator_state(self, institution: InstitutionId) -> ValidatorState:
+        """Return what was last seen and heard of another validator."""
+        assert self._network is not None
+        assert self._senses is not None
+        now_ms, heard = self.now_ms(), self._senses.witness.heard(institution)
+        address = self._senses.addresses.get(institution)
+        trouble = self._senses.trouble(address, institution)
+        refusal = heard.refusal
+        return ValidatorState(
+            institution,
+            is_connected=self._network.is_connected(institution),
+            address=address,
+            trouble=None if trouble is None else Trouble(*trouble),
+            status_ms_ago=None if heard.status_ms is None else now_ms - heard.status_ms,
+            height=heard.height,
+            view=heard.view,
+            listens=heard.listens,
+            refused_ms_ago=None if heard.refused_ms is None else now_ms - heard.refused_ms,
+            refusal=None if refusal is None else Trouble(refusal.reason, refusal.detail),
+        )
+
+    def own_troubles(self) -> tuple[OwnTrouble, ...]:
+        """Return what is wrong with this node itself."""
+        assert self._senses is not None
+        others = [name for name in self.validators() if name != self._institution]
+        skew_ms, free_bytes = self._senses.witness.own_skew_ms(others), self._senses.disk_low_bytes()
+        clock = () if skew_ms is None else (OwnTrouble("clock", skew_ms),)
+        return clock if free_bytes is None else (*clock, OwnTrouble("disk", free_bytes))
 
     def submit(self, data: bytes) -> Submission:
         """Take a client's transaction. Raises: Rejected."""

@@ -6,7 +6,7 @@ Source: ARCHITECTURE, rule 1.
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from node.chain.ledger import Ledger, Submission
 from node.chain.reading import Records
@@ -58,6 +58,46 @@ class ConsensusInfo:
     """Why the process or device that holds its key does not answer; None while it does."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why something with a peer went wrong."""
+
+    cause: str
+    """A Reason, or one of `p2p.observer.CAUSES`."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorState:
+    """What this node last saw and heard of another validator."""
+
+    institution: InstitutionId
+    is_connected: bool
+    address: str | None
+    """Where this node dials it; None where the configuration names none."""
+    trouble: Trouble | None
+    """Why the last connection ended, or never came to stand."""
+    status_ms_ago: int | None = None
+    """Since it last said where it is; None for never, as below."""
+    height: Height | None = None
+    """Where it said it is, as `view`."""
+    view: View | None = None
+    listens: bool = False
+    """It has lost its journal and has promised nothing since it said so."""
+    refused_ms_ago: int | None = None
+    refusal: Trouble | None = None
+    """Its last message that this node could not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTrouble:
+    """Something that is wrong with this node itself."""
+
+    cause: Literal["clock", "disk"]
+    amount: int
+    """`clock`: milliseconds that we seem to be ahead, negative for behind. `disk`: bytes that are free."""
+
+
 class NodeView(Protocol):
     """The running node beyond its ledger."""
 
@@ -101,6 +141,14 @@ class NodeView(Protocol):
 
     def consensus(self) -> ConsensusInfo | None:
         """Return where the replica is; None on a node that only follows."""
+        ...
+
+    def validator_state(self, institution: InstitutionId) -> ValidatorState:
+        """Return what was last seen and heard of another validator."""
+        ...
+
+    def own_troubles(self) -> tuple[OwnTrouble, ...]:
+        """Return what is wrong with this node itself."""
         ...
 
     def submit(self, data: bytes) -> Submission:

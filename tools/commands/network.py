@@ -240,6 +240,7 @@ def validators(height: int | None, rpc: str) -> None:
 def why_stalled(rpc: str) -> None:
     """Say why no block comes, and who is missing."""
     found = NodeClient(rpc).call("node_whyStalled")
-    say(found, found["explanation"]["en"])
+    lines = [found["explanation"]["en"], *(f"  {one['text']['en']}" for one in found["missing"])]
+    say(found, "\n".join(lines))
     if found["stalled"]:
         raise SystemExit(EXIT_NO)

@@ -7,6 +7,7 @@ from node.chain.block import PROTOCOL_VERSION
 from node.limits import HEARTBEAT_MS, VIEW_TIMEOUT_START_MAX_MS
 from node.rpc.services import ConsensusInfo, Services
 from node.rpc.shapes import Hex32, Institution, Texts, Time, time_text
+from node.rpc.stalling import Missing, own_troubles, why_missing
 
 STALLED_AFTER_MS = 2 * VIEW_TIMEOUT_START_MAX_MS
 """Something has waited for a decision this long: two of the longest first timers."""
@@ -54,6 +55,15 @@ class Peers(Struct, frozen=True):
     items: list[Peer]
 
 
+class MissingValidator(Struct, frozen=True):
+    """A validator whose word is missing, and why as far as this node can see."""
+
+    institution: Institution
+    reason: Missing
+    text: Texts
+    """One sentence."""
+
+
 class WhyStalled(Struct, frozen=True):
     """Whether the network decides, and who is missing if it does not."""
 
@@ -68,6 +78,8 @@ class WhyStalled(Struct, frozen=True):
     missing_validators: list[Institution]
     """Not heard from lately."""
     explanation: Texts
+    missing: list[MissingValidator] = []
+    """The same validators, each with the reason."""
 
 
 def node_status(services: Services) -> NodeStatus:
@@ -114,7 +126,7 @@ def node_whyStalled(services: Services) -> WhyStalled:
 
     As this node sees it: who cannot reach this node counts as missing.
     """
-    found = _as_consensus_sees_it(services)
+    found = _with_reasons(_as_consensus_sees_it(services), services)
     contradiction = services.node.contradiction
     if contradiction is None:
         return found
@@ -125,6 +137,19 @@ def node_whyStalled(services: Services) -> WhyStalled:
         "another version or its data are damaged; see “Corrupt database” in docs/operators.md.",
     }
     return replace(found, stalled=True, explanation=own)
+
+
+def _with_reasons(found: WhyStalled, services: Services) -> WhyStalled:
+    """Add why each of the missing is missing, and what is wrong with this node itself."""
+    node = services.node
+    missing = []
+    for institution in found.missing_validators:
+        if institution != node.institution:
+            why = why_missing(node.validator_state(institution), found.height)
+            missing.append(MissingValidator(institution, why.reason, why.text))
+    own = own_troubles(node.own_troubles())
+    explanation = {language: f"{text} {own[language]}".rstrip() for language, text in found.explanation.items()}
+    return replace(found, missing=missing, explanation=explanation)
 
 
 def _as_consensus_sees_it(services: Services) -> WhyStalled:
@@ -209,8 +234,8 @@ def _explain(stalled: bool, missing: list[str], size: int, spare: int | None = N
         }
     if missing:
         return {
-            "es": f"Desde este nodo no se alcanza a: {names}; la red no ha decidido desde entonces.",
-            "en": f"This node cannot reach: {names}; nothing has been decided since.",
+            "es": f"Falta la palabra de: {names}; la red no ha decidido desde entonces.",
+            "en": f"The word of these is missing: {names}; nothing has been decided since.",
         }
     return {
         "es": "Todos los validadores responden, pero no se ha decidido: revise sus relojes y bitácoras.",

@@ -31,14 +31,14 @@ from node.crypto import merkle
 from node.crypto.hashing import sha256
 from node.crypto.signing import Ed25519Signer
 from node.documents.answer import Answer, Light, LightName, Text
-from node.primitives import Hash
+from node.primitives import Hash, InstitutionId
 from node.rpc import jsonrpc
 from node.rpc.catalogue import Catalogue
 from node.rpc.jsonrpc import RpcError
 from node.rpc.methods.registry import METHODS, OPENRPC
 from node.rpc.rate import RateLimiter
 from node.rpc.server import RpcServer
-from node.rpc.services import ConsensusInfo, PeerInfo, Services
+from node.rpc.services import ConsensusInfo, OwnTrouble, PeerInfo, Services, ValidatorState
 from node.rpc.statistics import Statistics
 from node.state import keys
 from tests.unit.chain.kit import GENESIS_TIME_MS, SEG, UGTO, TestChain, definition
@@ -69,6 +69,8 @@ class NodeTwin:
     is_ready: bool = True
     standing_peers: list[PeerInfo] = field(default_factory=list)
     info: ConsensusInfo | None = None
+    states: dict[str, ValidatorState] = field(default_factory=dict)
+    troubles: tuple[OwnTrouble, ...] = ()
     now: int = NOW_MS
     verified: list[tuple[bytes, bool]] = field(default_factory=list)
     """What was to be verified, and whether it was a file."""
@@ -83,6 +85,13 @@ class NodeTwin:
 
     def consensus(self) -> ConsensusInfo | None:
         return self.info
+
+    def validator_state(self, institution: InstitutionId) -> ValidatorState:
+        unknown = ValidatorState(institution, is_connected=False, address=None, trouble=None)
+        return self.states.get(institution, unknown)
+
+    def own_troubles(self) -> tuple[OwnTrouble, ...]:
+        return self.troubles
 
     def submit(self, data: bytes) -> Submission:
         return self.chain.ledger.submit(data)
