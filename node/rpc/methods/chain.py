@@ -7,6 +7,7 @@ from node import codec
 from node.chain.block import Header
 from node.chain.certificate import Certificate
 from node.chain.genesis_json import document_json
+from node.chain.records.network import Parameters
 from node.chain.validator_set import ValidatorSet
 from node.primitives import Height
 from node.rpc.services import Services
@@ -227,7 +228,11 @@ def chain_genesis(services: Services) -> dict[str, object]:
 
 def chain_params(services: Services) -> ParametersView:
     """Return the parameters that the network agreed on."""
-    parameters = services.ledger.parameters
+    return parameters_view(services.ledger.parameters)
+
+
+def parameters_view(parameters: Parameters) -> ParametersView:
+    """Return parameters as JSON shows them."""
     frameworks = [
         CreditFrameworkView(item.name, item.hours_per_credit_hundredths / 100, item.source)
         for item in parameters.credit_frameworks

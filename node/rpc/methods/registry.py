@@ -8,6 +8,7 @@ from node.rpc.methods import (
     catalog,
     chain,
     credential,
+    governance,
     institution,
     node,
     pathway,
@@ -51,6 +52,9 @@ _HANDLERS: Final = (
     credential.credential_history,
     stack.stack_get,
     stats.stats_summary,
+    governance.governance_list,
+    governance.governance_get,
+    governance.governance_schedule,
 )
 
 

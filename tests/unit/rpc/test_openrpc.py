@@ -20,6 +20,7 @@ PROMISED = {
     *("pathway_get", "pathway_list", "pathway_evaluate", "credential_get", "credential_status"),
     *("credential_statusPrefix", "credential_proof", "credential_verify", "credential_history"),
     *("stack_get", "stats_summary", "rpc.discover"),
+    *("governance_list", "governance_get", "governance_schedule"),
 }
 
 
