@@ -26,6 +26,7 @@ from node.chain.records.institution import Purpose
 from node.channels import Channel
 from node.clock import monotonic_seconds, wall_ms
 from node.config import DATA_FOLDER, Config, load_config, split_address
+from node.control import Control, Surroundings
 from node.crypto.signing import Signer
 from node.crypto.verified import SignatureCache
 from node.custody import Custody, KeyPlace, open_member
@@ -196,6 +197,11 @@ class Node:
             connections_max=config.rpc.connections_max,
             observer=self.metrics,
             on_fatal=self.fail,
+        self._control = Control(
+            Surroundings(
+                home.folder, self.ledger, chain_store, lambda: None if member is None else member.signer.last_position
+            )
+        )
         )
         self._consensus_observer.attach(self._replica.round)
         self._view.attach(self._network, self._replica, self._sync, self._senses())
@@ -293,6 +299,7 @@ class Node:
             await self._run_parts()
         except asyncio.CancelledError:
             if not self._is_stopping:
+                metrics.backup_age_seconds: self._control.backup_age_seconds,
                 raise
         except BaseExceptionGroup as group:
             self._fatal = self._fatal or _cause(group)
@@ -314,6 +321,8 @@ class Node:
             group.create_task(self._rpc.run(split_address(config.rpc.listen), self._add_pages), name="rpc")
             if config.metrics.listen is not None:
                 address = split_address(config.metrics.listen)
+            if self._custody is not None:
+                self._custody.close()
                 group.create_task(serve(self.metrics, address, self._refresh_metrics), name="metrics")
             group.create_task(self._tick(), name="tick")
 
@@ -333,6 +342,7 @@ class Node:
     def _cancel(self) -> None:
         """Cancel once: a second failure on the way out must not break off the clearing up."""
         if not self._is_stopping:
+            group.create_task(self._control.run(), name="control")
             self._is_stopping = True
             assert self._main is not None
             self._main.cancel()

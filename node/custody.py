@@ -126,6 +126,10 @@ class Custody:
             _sync_folder((self._folder / RESTORED_FILE).parent)
             self._was_restored = False
 
+    def close(self) -> None:
+        """Let go of the signer."""
+        self._signer.close()
+
     def _check(self, certificate: Certificate) -> None:
         """Compare our own Commit in a certificate with our record. Raises: ConfigError."""
         position: Position = (certificate.epoch, certificate.height, certificate.view, STEP_OF_COMMIT)

@@ -18,9 +18,12 @@ from node.keystore import Keystore
 
 
 @contextlib.contextmanager
-def locked(home: Path) -> Iterator[None]:
-    """Hold the home for this process; the kernel lets go of it however the process ends. Raises: ConfigError."""
-    path = home / LOCK_FILE
+def locked(home: Path, *, name: str = LOCK_FILE, whose: str = "a node") -> Iterator[None]:
+    """Hold the home for this process; the kernel lets go of it however the process ends.
+
+    A node and a signer's process (`name`, `whose`) may run on one home. Raises: ConfigError.
+    """
+    path = home / name
     try:
         file = path.open("a+b")
     except OSError as error:
@@ -29,7 +32,7 @@ def locked(home: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(f"a node runs on {home} already; stop it first, or give another --home") from None
+            raise ConfigError(f"{whose} runs on {home} already; stop it first, or give another --home") from None
         yield
 
 
@@ -47,6 +50,18 @@ class Home:
 
 def read_home(folder: Path, config: Config, passphrase: bytes | None) -> Home:
     """Read genesis and keys. Raises: ConfigError naming the file."""
+    genesis = read_genesis(folder)
+    keystore = Keystore.open(folder / NODE_KEYSTORE_FILE, passphrase)
+    if keystore.institution != config.node.institution:
+        raise ConfigError(
+            f"{folder / NODE_KEYSTORE_FILE} is the keystore of {keystore.institution}, "
+            f"node.institution in the configuration is {config.node.institution}"
+        )
+    return Home(folder, config, genesis, keystore, passphrase)
+
+
+def read_genesis(folder: Path) -> GenesisDocument:
+    """Read a home's genesis document and check the hash that stands in it. Raises: ConfigError naming the file."""
     path = folder / GENESIS_FILE
     try:
         data = path.read_bytes()
@@ -59,10 +74,4 @@ def read_home(folder: Path, config: Config, passphrase: bytes | None) -> Home:
     found = genesis_hash(genesis)
     if claimed is not None and claimed != found:
         raise ConfigError(f"{path}: genesis_hash is {claimed.hex()}, the document makes {found.hex()}")
-    keystore = Keystore.open(folder / NODE_KEYSTORE_FILE, passphrase)
-    if keystore.institution != config.node.institution:
-        raise ConfigError(
-            f"{folder / NODE_KEYSTORE_FILE} is the keystore of {keystore.institution}, "
-            f"node.institution in the configuration is {config.node.institution}"
-        )
-    return Home(folder, config, genesis, keystore, passphrase)
+    return genesis

@@ -10,7 +10,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from node.clock import monotonic_seconds
 from node.errors import ConfigError, Reason, Rejected
@@ -138,7 +138,15 @@ def listen(path: Path, backlog: int) -> socket.socket:
     return listener
 
 
-def check_peer(connection: socket.socket) -> None:
+class AskKernel(Protocol):
+    """A socket, or what asyncio shows of one."""
+
+    def getsockopt(self, level: int, option: int, size: int, /) -> bytes:
+        """Return what the kernel knows."""
+        ...
+
+
+def check_peer(connection: AskKernel) -> None:
     """Refuse a process of another user. Raises: PermissionError."""
     packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     process, user, _ = _CREDENTIALS.unpack(packed)

@@ -169,6 +169,17 @@ def read_passphrase(path: Path, passphrase_file: Path | None, *, confirm: bool =
     return asked.encode()
 
 
+def home_option(function: Callable[P, None]) -> Callable[P, None]:
+    """The option that names a home."""
+    return click.option(
+        "--home",
+        type=click.Path(path_type=Path, file_okay=False),
+        required=True,
+        metavar="DIR",
+        help="The node's folder: config.toml, genesis.json, keys/node.json, data/.",
+    )(function)
+
+
 def progress_bar() -> Progress:
     """A progress bar on stderr; silent where stderr is no terminal."""
     console = Console(stderr=True)

@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 GROUPS: Final = {
+    "backup": ("tools.commands.backup", "backup"),
     "catalog": ("tools.commands.catalogue", "catalog"),
     "config": ("tools.commands.network", "config"),
     "definition": ("tools.commands.catalogue", "definition"),
@@ -21,7 +22,9 @@ GROUPS: Final = {
     "replay": ("tools.commands.diagnosis", "replay_command"),
     "reinstate": ("tools.commands.credentials", "reinstate"),
     "revoke": ("tools.commands.credentials", "revoke"),
+    "restore": ("tools.commands.backup", "restore"),
     "stack": ("tools.commands.credentials", "stack"),
+    "signer": ("tools.commands.signer", "signer"),
     "start": ("tools.commands.network", "start"),
     "status": ("tools.commands.network", "status"),
     "supersede": ("tools.commands.credentials", "supersede"),

@@ -54,6 +54,10 @@ class ConsensusSigner(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of the process or device. Harmless when repeated."""
+        ...
+
 
 class ConsensusKeys(Protocol):
     """Where secret keys lie; signs whatever it is given, so only a `LocalSigner` may use it for consensus."""
@@ -69,4 +73,8 @@ class ConsensusKeys(Protocol):
 
     def destroy(self, public_key: PublicKey) -> None:
         """Wipe one of the keys. Raises: SignerUnreachable, ConfigError."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the device. Harmless when repeated."""
         ...

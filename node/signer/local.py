@@ -46,6 +46,9 @@ class HeldKeys:
         self._wipe(public_key)
         del self._signers[public_key]
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
 
 class LocalSigner:
     """Keys at hand, their record in a store of its own: whatever holds the keys signs through this."""
@@ -119,6 +122,10 @@ class LocalSigner:
         if public_key == self._chosen or latest is None or verify(Algorithm.ED25519, public_key, *latest):
             raise SigningRefused(f"the key {public_key.hex()} is in use: no other one has signed since")
         self._keys.destroy(public_key)
+
+    def close(self) -> None:
+        """Let go of the device; whoever opened the record closes it."""
+        self._keys.close()
 
 
 def position_of(part: SignedPart) -> Position:

@@ -38,6 +38,7 @@ MAY_WAIT: Final = (
     "node/web/*.py",
     "node/__main__.py",
     "node/app.py",
+    "node/control.py",
     "node/replica.py",
     "node/running.py",
     "node/sync.py",

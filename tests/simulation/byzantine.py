@@ -63,6 +63,9 @@ class UnscrupulousSigner:
     def destroy(self, public_key: bytes) -> None:
         raise AssertionError("there is one key")
 
+    def close(self) -> None:
+        pass
+
     def sign(self, message: Promise) -> Signature:
         return self._key.sign(signing_digest(self._network, header_of(message)))
 

@@ -9,12 +9,14 @@ import msgspec
 
 from node.chain.records.institution import Purpose
 from node.chain.rules import keys as rules
+from node.config import CONFIG_FILE, NODE_KEYSTORE_FILE, Config, load_config
 from node.crypto.signing import SEED_BYTES, Algorithm, Signer, key_id, signer_from_seed
 from node.errors import ConfigError
 from node.keystore import ALGORITHM_NAMES, InstitutionSigner, Keystore, KeystoreKind, read_keystore_file
-from node.primitives import InstitutionId, KeyId
+from node.primitives import InstitutionId, KeyId, PublicKey
 from tools.console import (
     command,
+    home_option,
     keystore_option,
     one_of,
     open_keystore,
@@ -248,3 +250,50 @@ def _ending(
     if since_height is None:
         return "key.retire", rules.KeyRetire(institution, identity)
     return "key.compromise", rules.KeyCompromise(institution, identity, since_height)
+
+
+@command(key, "hsm-new")
+@home_option
+def hsm_new(home: Path) -> None:
+    """Make a consensus key in the token that signer.module, token and key_label of a home's config.toml name.
+
+    It never leaves the token. The PIN comes from signer.pin_file, else from PILA_SIGNER_PIN.
+    """
+    config = load_config(home)
+    made = _make_in_token(home, config)
+    say(
+        {"institution": config.node.institution, "token": config.signer.token, "public_key": made.hex()},
+        f"The token {config.signer.token} holds a new consensus key of {config.node.institution}: {made.hex()}",
+    )
+
+
+@command(key, "stage")
+@home_option
+@passphrase_option
+def stage(home: Path, passphrase_file: Path | None) -> None:
+    """Put the consensus key that is to follow beside the present one, in the keystore or in the token.
+
+    The node (or the signer's process) holds both once it is started again; from the height at which the
+    validator set names the new key it signs with that, and then the old one is wiped.
+    """
+    config = load_config(home)
+    if config.signer.module:
+        made = _make_in_token(home, config)
+    else:
+        seed = secrets.token_bytes(SEED_BYTES)
+        _add(home / NODE_KEYSTORE_FILE, passphrase_file, Purpose.CONSENSUS, Algorithm.ED25519, seed)
+        made = signer_from_seed(Algorithm.ED25519, seed).public_key
+    say(
+        {"institution": config.node.institution, "public_key": made.hex()},
+        f"{config.node.institution} holds the consensus key that is to follow: {made.hex()}",
+    )
+
+
+def _make_in_token(home: Path, config: Config) -> PublicKey:
+    """Make a key in the token that a home's configuration names. Raises: ConfigError."""
+    from node.signer.opening import read_pin, token_address
+    from node.signer.token import make_token_key
+
+    if not config.signer.module:
+        raise ConfigError(f"{home / CONFIG_FILE}: signer.module names no PKCS#11 library")
+    return make_token_key(token_address(home, config.signer), read_pin(home, config.signer))

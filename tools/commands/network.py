@@ -15,6 +15,7 @@ from tools.commands.keys import make_keystore
 from tools.console import (
     EXIT_NO,
     command,
+    home_option,
     passphrase_option,
     read_bytes,
     read_passphrase,
@@ -26,13 +27,6 @@ from tools.console import (
 from tools.home import check_empty, write_home
 from tools.node_client import NodeClient
 
-home_option = click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    metavar="DIR",
-    help="The node's folder: config.toml, genesis.json, keys/node.json, data/.",
-)
 _root = click.Group()
 
 
