@@ -187,6 +187,11 @@ class Node:
             verify_digest=self._signatures,
         )
         self._custody = None if member is None else Custody(home.folder, config.node.institution, self.ledger, member)
+        self._control = Control(
+            Surroundings(
+                home.folder, self.ledger, chain_store, lambda: None if member is None else member.signer.last_position
+            )
+        )
         self._transport_observer = TransportObserver(self.metrics, [peer.address for peer in config.p2p.peers])
         self._network = self._make_network(node_signer)
         self._sync = self._make_sync()
@@ -197,11 +202,6 @@ class Node:
             connections_max=config.rpc.connections_max,
             observer=self.metrics,
             on_fatal=self.fail,
-        self._control = Control(
-            Surroundings(
-                home.folder, self.ledger, chain_store, lambda: None if member is None else member.signer.last_position
-            )
-        )
         )
         self._consensus_observer.attach(self._replica.round)
         self._view.attach(self._network, self._replica, self._sync, self._senses())
@@ -283,6 +283,7 @@ class Node:
                 metrics.mempool_transactions: lambda: len(ledger.mempool),
                 metrics.mempool_bytes: lambda: ledger.mempool.bytes,
                 metrics.head_age_seconds: lambda: (wall_ms() - ledger.head.timestamp_ms) / 1_000,
+                metrics.backup_age_seconds: self._control.backup_age_seconds,
                 metrics.sync_lag_blocks: lambda: self._sync.target_height - ledger.head.height,
             }
         )
@@ -299,12 +300,13 @@ class Node:
             await self._run_parts()
         except asyncio.CancelledError:
             if not self._is_stopping:
-                metrics.backup_age_seconds: self._control.backup_age_seconds,
                 raise
         except BaseExceptionGroup as group:
             self._fatal = self._fatal or _cause(group)
         finally:
             self._environment.stop()
+            if self._custody is not None:
+                self._custody.close()
             if self._recorder is not None:
                 self._recorder.close()
             await self._worker.stop()
@@ -321,9 +323,8 @@ class Node:
             group.create_task(self._rpc.run(split_address(config.rpc.listen), self._add_pages), name="rpc")
             if config.metrics.listen is not None:
                 address = split_address(config.metrics.listen)
-            if self._custody is not None:
-                self._custody.close()
                 group.create_task(serve(self.metrics, address, self._refresh_metrics), name="metrics")
+            group.create_task(self._control.run(), name="control")
             group.create_task(self._tick(), name="tick")
 
     def fail(self, error: BaseException) -> None:
@@ -342,7 +343,6 @@ class Node:
     def _cancel(self) -> None:
         """Cancel once: a second failure on the way out must not break off the clearing up."""
         if not self._is_stopping:
-            group.create_task(self._control.run(), name="control")
             self._is_stopping = True
             assert self._main is not None
             self._main.cancel()
