@@ -15,7 +15,7 @@ from node import codec
 from node.chain.certificate import Network
 from node.chain.transaction import TransactionSigner, make_transaction
 from node.limits import RPC_WAIT_MS_MAX
-from node.primitives import InstitutionId
+from node.primitives import Height, InstitutionId
 
 VALIDITY_HEIGHTS: Final = 900
 """How far ahead a transaction stays valid; below the network's 1,000 so that a lagging node's answer is good enough."""
@@ -126,15 +126,19 @@ class NodeClient:
         kind: str,
         payload: msgspec.Struct,
         signers: Sequence[TransactionSigner],
+        valid_until_height: Height | None = None,
     ) -> dict[str, Any]:
-        """Sign, submit and wait: returns `tx_id`, `height`, `index`."""
+        """Sign, submit and wait: returns `tx_id`, `height`, `index`.
+
+        `valid_until_height`: the one that something in the payload is signed with; else as far as is useful.
+        """
         network, epoch, height = self.network()
         transaction = make_transaction(
             network,
             epoch,
             signer=signer,
             kind=kind,
-            valid_until_height=height + VALIDITY_HEIGHTS,
+            valid_until_height=height + VALIDITY_HEIGHTS if valid_until_height is None else valid_until_height,
             payload=payload,
             signers=signers,
         )

@@ -9,6 +9,7 @@ import msgspec
 from node.chain.records.institution import Purpose
 from node.errors import ConfigError
 from node.keystore import InstitutionSigner, Keystore
+from node.primitives import Height
 from tools.console import open_keystore
 from tools.node_client import NodeClient
 
@@ -48,7 +49,15 @@ def send(
     payload: msgspec.Struct,
     keystore: Keystore,
     cosign: Sequence[Path] = (),
+    *,
+    valid_until_height: Height | None = None,
 ) -> dict[str, Any]:
     """Sign a transaction with the keystores given, submit it and wait for its block."""
     signers = gather(client, kind, keystore, [open_keystore(path) for path in cosign])
-    return client.transact(signer=keystore.institution, kind=kind, payload=payload, signers=signers)
+    return client.transact(
+        signer=keystore.institution,
+        kind=kind,
+        payload=payload,
+        signers=signers,
+        valid_until_height=valid_until_height,
+    )
