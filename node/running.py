@@ -11,6 +11,7 @@ from typing import TypeVar
 from node.chain.answers import Committed, Submission
 from node.chain.block import Block, Header
 from node.chain.certificate import Certificate, Network
+from node.chain.demerits import Demerits
 from node.chain.ledger import Ledger
 from node.chain.validator_set import ValidatorSet
 from node.clock import monotonic_seconds, wall_ms
@@ -252,6 +253,7 @@ class RunningNode:
             missing,
             not view.may_sign,
             view.signs_from,
+            view.signer_problem,
         )
 
     def validator_state(self, institution: InstitutionId) -> ValidatorState:
