@@ -51,6 +51,17 @@ class Journal:
         """Tell whether the journal covers everything the key ever signed; else the replica listens first."""
         return self._store.get(_BEGUN) is not None
 
+    @property
+    def signs_from(self) -> Height:
+        """From which height on it holds everything, after a time of listening; 0 where it always did."""
+        return self._height(_SIGNS_FROM)
+
+    @property
+    def knows_to(self) -> Height:
+        """The highest height of which it holds or held promises; 0 for none. For who compares it with the chain."""
+        heights = [_place(key)[0] for key, _ in self._store.iterate(prefix=_RECORDS)]
+        return max(max(heights, default=0), self._height(_FORGOTTEN_BELOW) - 1, self.signs_from - 1, 0)
+
     def begin(self) -> None:
         """State that the key has signed nothing yet: for a key made a moment ago, and for nothing else."""
         batch = WriteBatch()

@@ -8,6 +8,7 @@ import click
 GROUPS: Final = {
     "backup": ("tools.commands.backup", "backup"),
     "catalog": ("tools.commands.catalogue", "catalog"),
+    "check-db": ("tools.commands.diagnosis", "check_db"),
     "config": ("tools.commands.network", "config"),
     "definition": ("tools.commands.catalogue", "definition"),
     "demo": ("tools.commands.demo", "demo"),
