@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import web
+from msgspec import structs
 
 from node import gossip, sync
 from node.chain.answers import Committed, Submission
+from node.chain.block import PROTOCOL_VERSION
 from node.chain.certificate import verify_consensus_signature
 from node.chain.ledger import Ledger
 from node.chain.records.credential import Batch
 from node.chain.records.definition import Definition
+from node.chain.records.governance import Upgrade
 from node.chain.records.institution import Purpose
 from node.channels import Channel
 from node.clock import monotonic_seconds, wall_ms
@@ -151,10 +154,14 @@ class Node:
         """What is free on the disk, where that is little."""
         self._rejected: Counter[Reason] = Counter()
         """What clients sent and could not be taken."""
+        self._warned_of: Upgrade | None = None
         self._callbacks = Callbacks(asyncio.get_running_loop(), self.fail)
 
         self._signatures = SignatureCache(verify_consensus_signature)
-        self.ledger = Ledger.open(chain_store, home.genesis, verify_digest=self._signatures)
+        self.ledger = Ledger.open(
+            chain_store, home.genesis, verify_digest=self._signatures, version_max=_version_max(config)
+        )
+        self._must_know_version()
         self.metrics = Metrics()
         self._waiters = Waiters()
         self._worker = Worker()
@@ -238,7 +245,7 @@ class Node:
             on_message=self._on_message,
             on_connect=self._on_connect,
             on_disconnect=self._on_disconnect,
-            is_privileged=self._membership.is_validator,
+            is_privileged=self._membership.is_privileged,
             observer=self._transport_observer,
         )
 
@@ -451,15 +458,35 @@ class Node:
         if "catalog" in topics:
             self._services.catalogue.changed(event.subject for event in committed.events)
         self._services.statistics.changed(topics)
-        if "institution" in topics or committed.header.validators_hash != committed.header.next_validators_hash:
+        has_changed = committed.header.validators_hash != committed.header.next_validators_hash
+        if has_changed or not topics.isdisjoint({"institution", "governance"}):
             self._membership.refresh()
             self._network.recheck()
+        if has_changed:
+            names = self._view.validators()
+            self._log.info("validators change", height=committed.header.height + 1, validators=names)
+        self._warn_of_upgrade()
         self._chain_observer.committed(committed)
         if self._custody is not None:
             self._custody.committed(committed, is_listening=not self._replica.view().may_sign)
         self._view.decided()
         self._sync.committed()
         self._waiters.committed(committed)
+        self._must_know_version()
+
+    def _must_know_version(self) -> None:
+        """Stop before a block that this program cannot judge. Raises: ConfigError."""
+        sentence = self.ledger.ignorance
+        if sentence is not None:
+            self._log.error("protocol version not known", height=self.ledger.head.height + 1, detail=sentence)
+            raise ConfigError(sentence)
+
+    def _warn_of_upgrade(self) -> None:
+        """Say once, as soon as it is certain, that this program will have to be replaced."""
+        upgrade = self.ledger.coming_upgrade
+        if upgrade is not None and upgrade.version > self.ledger.version_max and upgrade != self._warned_of:
+            self._warned_of = upgrade
+            self._log.warning("an upgrade is coming that this node does not know", **structs.asdict(upgrade))
 
 
 def _services(ledger: Ledger, view: RunningNode) -> Services:
@@ -470,6 +497,16 @@ def _services(ledger: Ledger, view: RunningNode) -> Services:
     )
     statistics = Statistics(ledger, lambda plain_key: ledger.read(plain_key, Batch))
     return Services(ledger, view, catalogue, statistics, RateLimiter(LOOKBACK_CHANGES_PER_SECOND_MAX))
+
+
+def _version_max(config: Config) -> int:
+    """Return the newest version of the protocol that may judge a block here. Raises: ConfigError."""
+    wanted = config.node.protocol_version_max or PROTOCOL_VERSION
+    if wanted > PROTOCOL_VERSION:
+        raise ConfigError(
+            f"node.protocol_version_max: {wanted}, this program knows protocol versions up to {PROTOCOL_VERSION}"
+        )
+    return wanted
 
 
 def _monotonic_ms() -> int:

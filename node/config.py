@@ -40,6 +40,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Must be the one of `keys/node.json`."""
     validate: bool = True
     """Take part in consensus where the chain counts this node among the validators; false = follow only."""
+    protocol_version_max: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """Stop before the first block that a newer version of the protocol judges; 0 = the newest this program knows."""
 
 
 class RpcConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ Source: PROTOCOL §7.
 from collections.abc import Mapping
 
 from node.chain.ledger import Ledger
+from node.chain.membership import schedule_of
 from node.chain.reading import standing_step
 from node.chain.records.institution import Institution, InstitutionKey, Purpose, Standing
 from node.primitives import Height, InstitutionId, PublicKey
@@ -28,9 +29,22 @@ class Membership:
         return self._names.get(public_key)
 
     def is_validator(self, institution: InstitutionId) -> bool:
-        """Tell whether an institution votes on the next height: then it gets in even when all places are taken."""
+        """Tell whether an institution votes on the next height."""
         ledger = self._ledger
         return ledger.validators_at(ledger.head.height + 1).index_of(institution) is not None
+
+    def is_privileged(self, institution: InstitutionId) -> bool:
+        """Tell whether an institution votes, or will: then it gets in even when all places are taken.
+
+        Whoever waits for its turn to join must not find the door shut at the height from which it is counted.
+        """
+        if self.is_validator(institution):
+            return True
+        schedule = schedule_of(WorldState(self._ledger.state))
+        planned = schedule.scheduled
+        if planned is not None and planned.validators.index_of(institution) is not None:
+            return True
+        return any(change.institution == institution and change.is_join for change in schedule.waiting)
 
     def refresh(self) -> None:
         """Read the chain's node keys again.
@@ -44,7 +58,7 @@ class Membership:
         for institution_id in self._ledger.institutions():
             institution = records.get(keys.accreditation(institution_id), Institution)
             assert institution is not None, institution_id
-            is_validator = self.is_validator(institution_id)
+            is_validator = self.is_privileged(institution_id)
             step = standing_step(records, institution)
             is_accredited = step is not None and step.standing is Standing.ACCREDITED
             for key_id in institution.keys:

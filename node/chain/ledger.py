@@ -27,10 +27,11 @@ from node.chain.reading import batch_is_void
 from node.chain.receipt import Receipt, receipts_root
 from node.chain.recent_ids import RecentIds, oldest_height
 from node.chain.records.credential import Batch
+from node.chain.records.governance import Upgrade
 from node.chain.records.network import Parameters
 from node.chain.snapshot_making import SnapshotMaking
 from node.chain.store import BlockStore
-from node.chain.upgrades import ignorance, version_at
+from node.chain.upgrades import coming_upgrade, ignorance, version_at
 from node.chain.validator_set import ValidatorSet
 from node.chain.verification import TransactionCache
 from node.crypto import merkle
@@ -174,6 +175,11 @@ class Ledger:
     def next_version(self) -> int:
         """Version of the protocol that judges the next height."""
         return version_at(WorldState(self.state), self._head)
+
+    @property
+    def coming_upgrade(self) -> Upgrade | None:
+        """The next version of the protocol, once it is certain; None where there is none."""
+        return coming_upgrade(WorldState(self.state), self._head.height)
 
     @property
     def ignorance(self) -> str | None:

@@ -34,6 +34,9 @@ class NodeStatus(Struct, frozen=True):
     """Votes on the next height."""
     version: str
     protocol_version: int
+    """Of the protocol that judges the next block."""
+    protocol_version_max: int
+    """The newest that this node knows; it stops before a block that a newer one judges."""
 
 
 class Peer(Struct, frozen=True):
@@ -100,7 +103,8 @@ def node_status(services: Services) -> NodeStatus:
         len(node.peers()),
         ledger.validators_at(head.height + 1).index_of(node.institution) is not None,
         node.version,
-        PROTOCOL_VERSION,
+        ledger.next_version,
+        ledger.version_max,
     )
 
 
