@@ -3,7 +3,6 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
-from node.chain.block import PROTOCOL_VERSION
 from node.limits import HEARTBEAT_MS, VIEW_TIMEOUT_START_MAX_MS
 from node.rpc.services import ConsensusInfo, Services
 from node.rpc.shapes import Hex32, Institution, Texts, Time, time_text
