@@ -390,6 +390,11 @@ RECORDS_PER_PROOF_MAX: Final = 4_096
 """A stack of 256 leaves asks for about seven records a leaf."""
 HAND_OVERS_PER_PROOF_MAX: Final = 1_024
 """Changes of the validator set from genesis to the proven header."""
+RECOVERY_DOCUMENT_BYTES_MAX: Final = 64 * 1024
+"""256 signatures and 100 validators come to 33 kB (consensus-critical)."""
+RECOVERY_REASON_CHARS_MAX: Final = 500
+RECOVERIES_MAX: Final = 256
+"""Recovery documents in one node's store."""
 HOP_BYTES_MAX: Final = 256 * 1024
 """One of them as stored: header, certificate and set of 100 members come to 14 kB."""
 LEARNERS_PER_FILE_MAX: Final = 100_000

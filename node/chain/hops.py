@@ -6,20 +6,31 @@ no network. Source: PROTOCOL §4, §8.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from node import codec
 from node.chain.block import PROTOCOL_VERSION, Header
 from node.chain.certificate import Certificate, Network, Phase, VerifyDigest
+from node.chain.records.network import Governance
+from node.chain.recovery import RecoveryDocument, check_document, check_signatures
 from node.chain.validator_set import ValidatorSet
 from node.errors import Reason, Rejected, StorageError
-from node.limits import HAND_OVERS_PER_PROOF_MAX, HOP_BYTES_MAX, VALIDATORS_MAX, VALIDATORS_MIN
-from node.primitives import Epoch, Hash, Height
+from node.limits import (
+    HAND_OVERS_PER_PROOF_MAX,
+    HOP_BYTES_MAX,
+    STATE_RECORD_BYTES_MAX,
+    VALIDATORS_MAX,
+    VALIDATORS_MIN,
+)
+from node.primitives import Epoch, Hash, Height, InstitutionId
+from node.state import keys
 from node.state.keys import Column
 from node.state.kv import KeyValueStore, WriteBatch
+from node.state.proof import Branch, verify_presence
 
 FIRST_EPOCH: Final = 0
 
@@ -34,13 +45,45 @@ class HandOver(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     """The new set."""
 
 
-Hop: TypeAlias = HandOver
+class RecoveryHop(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+    """One recovery: governance keys, proven under the last header that is kept, name who votes above it."""
+
+    header: Header
+    """The last one of the old epoch that is kept."""
+    certificate: Certificate
+    """Of exactly Q members of that header's set."""
+    document: RecoveryDocument
+    governance: Annotated[bytes, Meta(max_length=STATE_RECORD_BYTES_MAX)]
+    """Canonical record `gov/keys` in the state after the header."""
+    branch: Branch
+    """That it is."""
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """The new set."""
+        return self.document.validators
+
+
+Hop: TypeAlias = HandOver | RecoveryHop
 
 
 class StoredHop(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A hop as it is stored, and as a snapshot carries it."""
 
     hop: Hop
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A recovery that a light client passed."""
+
+    epoch: Epoch
+    """The one that began."""
+    height: Height
+    """Of the last block that was kept."""
+    signers: tuple[InstitutionId, ...]
+    """Whose governance keys signed."""
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +97,10 @@ class Standing:
     """Of the last hop; 0 before the first."""
     validators: ValidatorSet
     """Who votes on the heights above, until the next hop."""
+    recoveries: tuple[Recovery, ...] = ()
+    """Those passed on the way, ascending by epoch."""
+    recovered_above: Header | None = None
+    """The last header that is kept, where the last hop is a recovery."""
 
 
 def follow_hops(
@@ -86,11 +133,36 @@ def follow_hops(
 
 def _after(standing: Standing, hop: Hop, verify_digest: VerifyDigest | None) -> Standing:
     """Return who votes above a hop. Raises: Rejected as `follow_hops`."""
+    if isinstance(hop, RecoveryHop):
+        return _after_recovery(standing, hop, verify_digest)
     check_header(standing, hop.header, hop.certificate, verify_digest)
     if hop.validators.hash == standing.validators.hash:
         raise Rejected(Reason.BAD_PROOF, f"the hand-over at height {hop.header.height} changes nothing")
     _check_set(hop.validators, hop.header.next_validators_hash)
-    return Standing(standing.network, standing.epoch, hop.header.height, hop.validators)
+    return replace(standing, height=hop.header.height, validators=hop.validators, recovered_above=None)
+
+
+def _after_recovery(standing: Standing, hop: RecoveryHop, verify_digest: VerifyDigest | None) -> Standing:
+    """Return who votes above a recovery. A second one above the same block followed an epoch without any."""
+    header, document = hop.header, hop.document
+    if header != standing.recovered_above:
+        check_header(standing, header, hop.certificate, verify_digest)
+    check_document(document, standing.network)
+    place = (document.epoch, document.height, document.block_hash)
+    wanted = (standing.epoch + 1, header.height, header.hash())
+    if place != wanted:
+        raise Rejected(
+            Reason.BAD_PROOF,
+            f"recovery document for epoch {place[0]} above height {place[1]}, block {place[2].hex()}; "
+            f"expected epoch {wanted[0]} above height {wanted[1]}, block {wanted[2].hex()}",
+        )
+    verify_presence(header.state_root, keys.GOVERNANCE_KEYS, hop.governance, hop.branch)
+    governance = codec.decode(hop.governance, Governance, bytes_max=STATE_RECORD_BYTES_MAX)
+    signers = check_signatures(document, governance)
+    passed = Recovery(document.epoch, document.height, signers, document.reason)
+    return Standing(
+        standing.network, document.epoch, header.height, document.validators, (*standing.recoveries, passed), header
+    )
 
 
 def _check_set(validators: ValidatorSet, committed: Hash) -> None:
@@ -151,13 +223,34 @@ class HopStore:
 
     def stage(self, hop: Hop, batch: WriteBatch) -> None:
         """Put a hop into the batch of the block that follows it."""
-        batch.put(Column.HOP.at(hop.header.height, hop.header.epoch.to_bytes(4, "big")), codec.encode(StoredHop(hop)))
+        batch.put(_key(hop), codec.encode(StoredHop(hop)))
+
+    def holds(self, hop: Hop) -> bool:
+        """Tell whether there is a hop at the place of this one."""
+        return self._store.get(_key(hop)) is not None
+
+    def stage_return(self, height: Height, batch: WriteBatch) -> None:
+        """Put into a batch the removal of what lies behind a height, the recoveries at it excepted."""
+        for key, _ in self._store.iterate(prefix=Column.HOP.value, start=Column.HOP.at(height)):
+            if key[1:9] != height.to_bytes(8, "big") or not isinstance(self._read(key), RecoveryHop):
+                batch.delete(key)
 
     def below(self, height: Height) -> Iterator[Hop]:
         """Yield the hops that lead to a header of this height, ascending. Raises: StorageError."""
-        for key, data in self._store.iterate(prefix=Column.HOP.value, stop=Column.HOP.at(height)):
-            try:
-                yield codec.decode(data, StoredHop, bytes_max=HOP_BYTES_MAX).hop
-            except Rejected as error:
-                at = int.from_bytes(key[1:9], "big")
-                raise StorageError(f"the hop at height {at} cannot be read: {error}") from error
+        for key, _ in self._store.iterate(prefix=Column.HOP.value, stop=Column.HOP.at(height)):
+            yield self._read(key)
+
+    def _read(self, key: bytes) -> Hop:
+        data = self._store.get(key)
+        assert data is not None
+        try:
+            return codec.decode(data, StoredHop, bytes_max=HOP_BYTES_MAX).hop
+        except Rejected as error:
+            at = int.from_bytes(key[1:9], "big")
+            raise StorageError(f"the hop at height {at} cannot be read: {error}") from error
+
+
+def _key(hop: Hop) -> bytes:
+    """Return the database key: recoveries above one block lie in the order of their epochs."""
+    epoch = hop.document.epoch if isinstance(hop, RecoveryHop) else hop.header.epoch
+    return Column.HOP.at(hop.header.height, epoch.to_bytes(4, "big"))

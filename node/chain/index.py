@@ -7,7 +7,7 @@ the first that carries one need not be its issuer's.
 Source: PROTOCOL §4.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,6 +106,26 @@ class Index:
         batch.put(Column.BATCH_IDS.key(batch_id), ids)
         for leaf_index, credential_id in enumerate(split_ids(ids)):
             batch.put(Column.CREDENTIAL.key(credential_id + place + leaf_index.to_bytes(4, "big")), b"")
+
+    def stage_removal(
+        self, height: Height, receipts: tuple[Receipt, ...], stays: Callable[[str], bool], batch: WriteBatch
+    ) -> None:
+        """Stage that a block's entries go; `stays` tells whether a record is there without the block too."""
+        for index, receipt in enumerate(receipts):
+            place = _pack(height, index)
+            batch.delete(Column.TRANSACTION.key(receipt.transaction_id))
+            for subject in {event.subject for event in receipt.events}:
+                if subject.startswith(BATCHES) and not stays(subject):
+                    self._stage_batch_removal(bytes.fromhex(subject.removeprefix(BATCHES)), place, batch)
+                elif subject.startswith(LISTED_PREFIXES) and not stays(subject):
+                    batch.delete(Column.SUBJECT.key(_NAME + subject.encode("ascii")))
+
+    def _stage_batch_removal(self, batch_id: Hash, place: bytes, batch: WriteBatch) -> None:
+        for leaf_index, credential_id in enumerate(self.batch_ids(batch_id)):
+            batch.delete(Column.CREDENTIAL.key(credential_id + place + leaf_index.to_bytes(4, "big")))
+        batch.delete(Column.SUBJECT.key(_BATCH + batch_id))
+        batch.delete(Column.SUBJECT.key(_PLACE + place))
+        batch.delete(Column.BATCH_IDS.key(batch_id))
 
     def complete(self, height: Height, batch: WriteBatch) -> None:
         """Stage that everything up to a height is indexed."""

@@ -11,8 +11,9 @@ from msgspec import Meta
 from node import codec
 from node.chain.block import Header
 from node.chain.certificate import Certificate
-from node.chain.hops import HandOver
+from node.chain.hops import HandOver, Hop, RecoveryHop
 from node.chain.proof import BatchPath, ChainProof, ProvenRecord
+from node.chain.recovery import decode_document
 from node.chain.validator_set import ValidatorSet
 from node.errors import Reason, Rejected
 from node.limits import (
@@ -20,6 +21,7 @@ from node.limits import (
     HAND_OVERS_PER_PROOF_MAX,
     MERKLE_PATH_STEPS_MAX,
     RECORDS_PER_PROOF_MAX,
+    RECOVERY_DOCUMENT_BYTES_MAX,
     STATE_RECORD_BYTES_MAX,
 )
 from node.primitives import Hash
@@ -45,6 +47,19 @@ class HandOverJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validators: HexStruct
 
 
+class RecoveryJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One recovery; stands among the changes of the set."""
+
+    header: HexStruct
+    certificate: HexStruct
+    recovery: Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{2})+\Z", max_length=2 * RECOVERY_DOCUMENT_BYTES_MAX)]
+    """Canonical recovery document."""
+    governance: HexRecord
+    """Canonical record `gov/keys` under the header."""
+    proof: dict[str, object]
+    """Of that record."""
+
+
 class BatchJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a credential lies."""
 
@@ -66,7 +81,8 @@ class ChainProofJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     genesis_header: HexStruct
     validators: HexStruct
-    hand_overs: Annotated[tuple[HandOverJson, ...], Meta(max_length=HAND_OVERS_PER_PROOF_MAX)]
+    hand_overs: Annotated[tuple[dict[str, object], ...], Meta(max_length=HAND_OVERS_PER_PROOF_MAX)]
+    """`HandOverJson` or `RecoveryJson` each."""
     header: HexStruct
     certificate: HexStruct
     batch: BatchJson
@@ -78,14 +94,7 @@ def to_json(proof: ChainProof) -> dict[str, object]:
     return {
         "genesis_header": _hex(proof.genesis_header),
         "validators": _hex(proof.validators),
-        "hand_overs": [
-            {
-                "header": _hex(item.header),
-                "certificate": _hex(item.certificate),
-                "validators": _hex(item.validators),
-            }
-            for item in proof.hops
-        ],
+        "hand_overs": [_hop_json(hop) for hop in proof.hops],
         "header": _hex(proof.header),
         "certificate": _hex(proof.certificate),
         "batch": {
@@ -104,23 +113,43 @@ def from_json(data: object) -> ChainProof:
     """
     try:
         read = msgspec.convert(data, ChainProofJson, strict=True)
+        hops = tuple(_hop(item) for item in read.hand_overs)
     except msgspec.ValidationError as error:
         raise Rejected(Reason.MALFORMED, f"chain part: {error}") from None
     return ChainProof(
         genesis_header=_struct(read.genesis_header, Header),
         validators=_struct(read.validators, ValidatorSet),
-        hops=tuple(
-            HandOver(
-                _struct(item.header, Header),
-                _struct(item.certificate, Certificate),
-                _struct(item.validators, ValidatorSet),
-            )
-            for item in read.hand_overs
-        ),
+        hops=hops,
         header=_struct(read.header, Header),
         certificate=_struct(read.certificate, Certificate),
         batch=BatchPath(bytes.fromhex(read.batch.batch_id), read.batch.index, _hashes(read.batch.path)),
         records=tuple(_record(record) for record in read.records),
+    )
+
+
+def _hop_json(hop: Hop) -> dict[str, object]:
+    common: dict[str, object] = {"header": _hex(hop.header), "certificate": _hex(hop.certificate)}
+    if isinstance(hop, RecoveryHop):
+        proof = branch_to_json(hop.branch)
+        return {**common, "recovery": _hex(hop.document), "governance": hop.governance.hex(), "proof": proof}
+    return {**common, "validators": _hex(hop.validators)}
+
+
+def _hop(item: dict[str, object]) -> Hop:
+    if "recovery" in item:
+        read = msgspec.convert(item, RecoveryJson, strict=True)
+        return RecoveryHop(
+            _struct(read.header, Header),
+            _struct(read.certificate, Certificate),
+            decode_document(bytes.fromhex(read.recovery)),
+            bytes.fromhex(read.governance),
+            branch_from_json(read.proof),
+        )
+    change = msgspec.convert(item, HandOverJson, strict=True)
+    return HandOver(
+        _struct(change.header, Header),
+        _struct(change.certificate, Certificate),
+        _struct(change.validators, ValidatorSet),
     )
 
 

@@ -4,7 +4,7 @@ Own bytes that cannot be read stop the node (StorageError). Written by the ledge
 Source: PROTOCOL §4.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -105,6 +105,26 @@ class BlockStore:
             for column in (Column.BLOCK, Column.HEADER, Column.RECEIPTS, Column.CERTIFICATE):
                 batch.delete(column.at(height))
         batch.put(PRUNED_BELOW, below.to_bytes(8, "big"))
+
+    def stage_return(
+        self, head: Height, header: Header, remembered: Mapping[Height, Sequence[Hash]], batch: WriteBatch
+    ) -> None:
+        """Put into a batch what takes the head back to an earlier header.
+
+        `remembered`: ids of the transactions that still matter above it, by height.
+        """
+        stored = self.head()
+        assert stored is not None
+        for height in range(header.height + 1, head + 1):
+            discarded = self.header(height)
+            assert discarded is not None
+            batch.delete(Column.BLOCK_HASH.key(discarded.hash()))
+            for column in (Column.BLOCK, Column.HEADER, Column.RECEIPTS, Column.CERTIFICATE, Column.RECENT):
+                batch.delete(column.at(height))
+        for height, ids in remembered.items():
+            if ids:
+                batch.put(Column.RECENT.at(height), b"".join(ids))
+        batch.put(HEAD, codec.encode(StoredHead(header.height, header.hash(), stored.genesis_hash)))
 
     def stage_validators(self, validators: ValidatorSet, batch: WriteBatch) -> None:
         """Keep a validator set, found again by the hash that headers carry."""

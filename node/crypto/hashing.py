@@ -33,6 +33,7 @@ class Tag(Enum):
     STACK_CONSENT = "pila/stack-consent"
     CUSTODY = "pila/custody"
     VALIDATOR_ORDER = "pila/validator-order"
+    RECOVERY = "pila/recovery"
     GOVERNANCE_ACTION = "pila/governance-action"
     VALIDATOR_LEAVE = "pila/validator-leave"
     VALIDATOR_ROTATION = "pila/validator-rotation"

@@ -88,6 +88,12 @@ class UndoRing:
         self._change_count += span.change_count
         self._byte_count += span.byte_count
 
+    def stage_return(self, height: Height, batch: WriteBatch) -> None:
+        """Put the removal of every undo above a height into a batch."""
+        for span in self._spans:
+            if span.height > height:
+                batch.delete(span.key)
+
     def read(self, height: Height) -> Undo:
         """Return what the block at a height overwrote. Raises: StorageError."""
         span = self._spans[height - self._spans[0].height]

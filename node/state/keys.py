@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Final
 
 from node.limits import STATE_KEY_CHARS_MAX
-from node.primitives import CatalogueId, Hash, Height, InstitutionId, KeyId, PublicKey
+from node.primitives import CatalogueId, Epoch, Hash, Height, InstitutionId, KeyId, PublicKey
 
 
 class Column(Enum):
@@ -129,6 +129,11 @@ def account(*parts: str) -> str:
 def governance(*parts: str) -> str:
     """`gov/…`: governance keys and proposals."""
     return "/".join(("gov", *parts))
+
+
+def recovered(epoch: Epoch) -> str:
+    """`gov/recovery/<epoch, ten digits>`: that governance keys began an epoch."""
+    return governance("recovery", f"{epoch:010}")
 
 
 def validators(*parts: str) -> str:

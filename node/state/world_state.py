@@ -210,6 +210,29 @@ class StateStore:
         for plain_key in prepared.plain_keys:
             self._decoded.pop(plain_key, None)
 
+    def has_at(self, plain_key: str, height: Height) -> bool:
+        """Tell whether a record is there at a recent height. Raises: Rejected(NOT_FOUND) as `prove`."""
+        return self._view(height).tree.leaf(key_hash_of(plain_key)) is not None
+
+    def stage_return(self, height: Height, batch: WriteBatch) -> None:
+        """Put into a batch what takes the state back to a recent height; then the store must be opened anew.
+
+        Raises: Rejected(NOT_FOUND) for a height outside `provable_heights`; StorageError.
+        """
+        self._view(height)  # leads back to the root that was, or says that it cannot
+        first = self._undo.read(height + 1)
+        restored: dict[Hash, bytes | None] = {}
+        for above in range(height + 1, self.height + 1):
+            for key_hash, before in self._undo.read(above).overwritten:
+                restored.setdefault(key_hash, before)
+        for key_hash, before in restored.items():
+            if before is None:
+                batch.delete(Column.STATE.key(key_hash))
+            else:
+                batch.put(Column.STATE.key(key_hash), before)
+        self._undo.stage_return(height, batch)
+        batch.put(keys.STATE_HEAD, codec.encode(StateHead(first.root, height, first.key_count)))
+
     def prove(self, plain_key: str, height: Height | None = None) -> StateProof:
         """Return the proof of a record, or of its absence, at the head or a recent height.
 

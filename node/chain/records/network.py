@@ -1,4 +1,7 @@
-"""`par/network`: what the network agreed on. `val/set`: who votes. `gov/keys`: who may recover it."""
+"""`par/network`: what the network agreed on. `val/set`: who votes. `gov/keys`: who may recover it.
+
+`gov/recovery/<epoch>`: that they did.
+"""
 
 from typing import Annotated
 
@@ -7,7 +10,7 @@ from msgspec import Meta
 
 from node.chain.records.common import Code, Hundredths, Name, Url
 from node.limits import LIST_ITEMS_MAX
-from node.primitives import InstitutionId, PublicKey
+from node.primitives import Hash, Height, InstitutionId, PublicKey, TimestampMs
 
 
 class CreditFramework(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -43,3 +46,15 @@ class Governance(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     """How many of the keys a recovery document needs: at least two thirds."""
     keys: Annotated[tuple[GovernanceKey, ...], Meta(max_length=256)]
     """Ascending by institution."""
+
+
+class Recovered(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The record under `gov/recovery/<epoch>`: that governance keys began an epoch."""
+
+    document: Hash
+    """What they signed (`RecoveryDocument.digest`)."""
+    height: Height
+    """First height of the epoch."""
+    time_ms: TimestampMs
+    signers: Annotated[tuple[InstitutionId, ...], Meta(max_length=256)]
+    """Whose governance keys signed the document in that block, ascending."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from node.chain.block import Header
+from node.chain.block import PROTOCOL_VERSION, Header
 from node.chain.certificate import Certificate, Network, Phase, VoteSignature, vote_digest
 from node.chain.hops import HandOver, first_quorum
 from node.chain.proof import (
@@ -130,9 +130,9 @@ def test_two_hand_overs_lead_to_the_recent_header() -> None:
             "the certificate is not for header 40",
         ),
         (
-            replace(PROOF, header=msgspec.structs.replace(RECENT, version=2)),
+            replace(PROOF, header=msgspec.structs.replace(RECENT, version=PROTOCOL_VERSION + 1)),
             Reason.UNKNOWN_VERSION,
-            "protocol version 2, known is 1",
+            f"protocol version {PROTOCOL_VERSION + 1}, known is {PROTOCOL_VERSION}",
         ),
         (
             replace(PROOF, header=msgspec.structs.replace(RECENT, epoch=1)),
