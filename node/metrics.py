@@ -51,6 +51,7 @@ class Metrics:
         self.consensus_step = gauge(
             "consensus_step", "0 waiting, 1 preparing, 2 committing, 3 view_changing, 4 decided"
         )
+        self.view_timeout_seconds = gauge("view_timeout_seconds", "How long the present view may last")
         self.consensus_round_trip_seconds = histogram(
             "consensus_round_trip_seconds", "From accepting a proposal to its decision", SECONDS
         )

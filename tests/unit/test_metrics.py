@@ -11,7 +11,7 @@ from node.metrics import Metrics, serve
 
 # INTERFACE §5 without what later issues bring (backups, expiry of keys).
 PROMISED = {
-    *("consensus_height", "consensus_view", "consensus_step", "consensus_round_trip_seconds"),
+    *("consensus_height", "consensus_view", "consensus_step", "consensus_round_trip_seconds", "view_timeout_seconds"),
     *("block_interval_seconds", "block_transactions", "block_credentials", "view_changes", "proposals"),
     *("missing_validators", "validator_missed_proposals", "equivocations", "votes_late"),
     *("transactions", "credentials_issued", "credentials_revoked", "commit_seconds", "execute_seconds"),
