@@ -43,7 +43,7 @@ from node.journal import Journal
 from node.keystore import InstitutionSigner
 from node.primitives import Height, InstitutionId
 from node.replica import Member, Replica
-from node.signer import LocalSigner
+from node.signer.local import HeldKeys, LocalSigner
 from node.state.kv import MemoryStore, WriteBatch
 from tools.commands.catalogue import read_table
 from tools.commands.demo import DEMO_FOLDER
@@ -51,7 +51,7 @@ from tools.console import open_keystore
 from tools.testnet import Testnet, write_testnet
 
 WRITE_US: Final = 1_000
-UPLINK_MEGABITS: Final = 200
+UPLINK_MEGABITS: Final = 1_000
 DELAY_US: Final = (5_000, 125_000)
 JITTER_PERCENT: Final = 10
 IDS_PER_TRANSACTION: Final = 24
@@ -150,7 +150,7 @@ class Machine:
             institution=self.name,
             chain=ledger,
             environment=self,
-            member=Member(LocalSigner(key, ledger.network, self._disks[2]), journal, bytes(32)),
+            member=Member(LocalSigner(HeldKeys(key), ledger.network, self._disks[2]), journal, bytes(32)),
             observer=self,
             verify_digest=signatures,
         )
