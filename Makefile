@@ -18,13 +18,16 @@ PYTHON ?= $(shell for python in python3.12 python3.11 python3; do \
 ONCE ?=
 # How many seeds `make sim` plays: `make sim SEEDS=2000`.
 SEEDS ?= 500
+# How long `make drill` goes on, and how many validators it has: `make drill MINUTES=30 VALIDATORS=7`.
+MINUTES ?= 10
+VALIDATORS ?= 4
 # More arguments for pytest: `make test PYTEST_ARGS="-k codec"`.
 PYTEST_ARGS ?=
 # The environment's own programs come first on PATH (node, where it was installed there).
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check sim bench interop browser nodejs lock
+.PHONY: help venv demo test check sim drill bench interop browser nodejs lock
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -58,6 +61,9 @@ check: $(INSTALLED)  ## Format, lint, types, import contracts, spelling; no test
 
 sim: $(INSTALLED)  ## Whole networks in one process under SEEDS= seeded schedules with faults
 	$(BIN)/python -m tools.simulate --seeds $(SEEDS)
+
+drill: $(INSTALLED)  ## Real nodes under every fault for MINUTES=; no acknowledged transaction may be lost
+	$(BIN)/python -m tests.functional.drill --minutes $(MINUTES) --validators $(VALIDATORS)
 
 bench: $(INSTALLED)  ## Micro and cluster benchmarks
 	$(BIN)/python -m benchmarks
