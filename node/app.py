@@ -54,6 +54,8 @@ from node.rpc.server import RpcServer
 from node.rpc.services import Services
 from node.rpc.statistics import Statistics
 from node.running import RunningNode, Senses, TimedChain, Waiters
+from node.snapshot_file import SnapshotShelf
+from node.snapshots import CHAIN_FOLDER, SNAPSHOTS_FOLDER, DiskRestorer, SnapshotKeeper, settle
 from node.state import keys
 from node.state.leveldb import LevelDbStore, open_leveldb
 from node.web.network import ServicesPageView
@@ -78,8 +80,12 @@ def run(home: Path, passphrase: bytes | None = None) -> None:
     configure(config.log.level)
     if passphrase is None and "PILA_PASSPHRASE" in os.environ:
         passphrase = os.environb[b"PILA_PASSPHRASE"]
-    with locked(home), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_run(home, config, passphrase))
+    with locked(home):
+        is_over = False
+        while not is_over:
+            # Each turn runs on one chain; a restored one is begun anew, with everything that stands on it.
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                is_over = runner.run(_run(home, config, passphrase))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -91,8 +97,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _run(folder: Path, config: Config, passphrase: bytes | None) -> None:
-    """Run the node, and say what to do where its disk failed."""
+async def _run(folder: Path, config: Config, passphrase: bytes | None) -> bool:
+    """Run the node, and say what to do where its disk failed; return whether it was to end."""
     home = read_home(folder, config, passphrase)
     data = folder / DATA_FOLDER
     try:
@@ -100,7 +106,8 @@ async def _run(folder: Path, config: Config, passphrase: bytes | None) -> None:
     except OSError as error:
         raise StorageError(f"{data} cannot be made: {error.strerror}") from None
     try:
-        await _run_on(data, home)
+        settle(data)
+        return await _run_on(data, home)
     except StorageError as error:
         raise StorageError(
             f"{error}. If the disk is full, make room and start again: nothing acknowledged is lost. If the data is "
@@ -109,8 +116,8 @@ async def _run(folder: Path, config: Config, passphrase: bytes | None) -> None:
         ) from error
 
 
-async def _run_on(data: Path, home: Home) -> None:
-    """Open the stores, run everything, and close the stores whatever happens."""
+async def _run_on(data: Path, home: Home) -> bool:
+    """Open the stores, run everything, and close the stores whatever happens; return whether it was to end."""
     config = home.config
     log = get_logger("app")
     cache_bytes = config.storage.cache_mebibytes * 2**20
@@ -121,7 +128,7 @@ async def _run_on(data: Path, home: Home) -> None:
             stack.callback(opened.close)
             return opened
 
-        chain_store = store("chain", cache_bytes)
+        chain_store = store(CHAIN_FOLDER, cache_bytes)
         signer_store = None if config.signer.kind == "socket" else store("signer", 2**20)
         node = Node(home, chain_store, store("journal", 2**20), signer_store)
         log.info(
@@ -134,6 +141,7 @@ async def _run_on(data: Path, home: Home) -> None:
             await node.run()
         finally:
             log.info("stopped", height=node.ledger.head.height)
+        return not node.is_restored
 
 
 class Node:
@@ -152,6 +160,8 @@ class Node:
         self._is_waking = False
         self._disk_low_bytes: int | None = None
         """What is free on the disk, where that is little."""
+        self.is_restored = False
+        """A chain restored from a snapshot is to take the place of this one: start again."""
         self._rejected: Counter[Reason] = Counter()
         """What clients sent and could not be taken."""
         self._warned_of: Upgrade | None = None
@@ -201,6 +211,10 @@ class Node:
         )
         self._transport_observer = TransportObserver(self.metrics, [peer.address for peer in config.p2p.peers])
         self._network = self._make_network(node_signer)
+        data = home.folder / DATA_FOLDER
+        self._shelf = SnapshotShelf(data / SNAPSHOTS_FOLDER)
+        self._keeper = SnapshotKeeper(self.ledger, chain_store, self._shelf, data / SNAPSHOTS_FOLDER, self._callbacks)
+        self._restorer = DiskRestorer(data, home.genesis, self._on_restored)
         self._sync = self._make_sync()
         self._gossip = self._make_gossip()
         self._rpc = RpcServer(
@@ -259,6 +273,9 @@ class Node:
                 moved=self._replica.on_committed_by_sync,
                 is_validator=lambda: self._membership.is_validator(self._config.node.institution),
                 rejected=self._on_rejected_by_sync,
+                shelf=self._shelf,
+                restorer=self._restorer if self._config.storage.restore_from_snapshot else None,
+                said=lambda sentence: self._log.info("catching up", detail=sentence),
                 verify_digest=self._signatures,
             )
         )
@@ -317,6 +334,8 @@ class Node:
             if self._recorder is not None:
                 self._recorder.close()
             await self._worker.stop()
+            await self._keeper.stop()
+            self._restorer.close()
         if self._fatal is not None:
             raise self._fatal
 
@@ -342,6 +361,11 @@ class Node:
                 self._log.error("failed", exc_info=error)
         self._cancel()
 
+    def _on_restored(self) -> None:
+        """A chain that others had is complete beside ours: end everything that stands on ours."""
+        self.is_restored = True
+        self._cancel()
+
     def _stop(self, signal_name: str) -> None:
         """Begin an orderly stop; a second signal changes nothing, for a stop takes bounded time."""
         self._log.info("stopping", signal=signal_name)
@@ -363,6 +387,7 @@ class Node:
         while True:
             self._sync.tick()
             self._gossip.tick()
+            self._keeper.prune(self._config.storage.keep_blocks, self._services.statistics.height)
             if turn % SLOW_TICKS == 0:
                 self._view.tick()
                 if self._custody is not None:
@@ -387,6 +412,7 @@ class Node:
         metrics, counters, view = self.metrics, self._replica.counters, self._replica.view()
         metrics.consensus_view.set(view.view)
         metrics.consensus_step.set(view.step)
+        metrics.view_timeout_seconds.set(view.view_timeout_ms / 1_000)
         metrics.signer_reachable.set(view.signer_problem is None)
         metrics.follow(metrics.view_changes, counters.view_changes)
         metrics.follow(metrics.equivocations, counters.equivocations)
@@ -471,6 +497,7 @@ class Node:
             self._custody.committed(committed, is_listening=not self._replica.view().may_sign)
         self._view.decided()
         self._sync.committed()
+        self._keeper.committed(0 if self._sync.is_syncing else self._config.storage.snapshot_interval)
         self._waiters.committed(committed)
         self._must_know_version()
 
@@ -495,7 +522,7 @@ def _services(ledger: Ledger, view: RunningNode) -> Services:
         lambda: list(ledger.definitions()),
         lambda definition: ledger.read(keys.definition(definition), Definition),
     )
-    statistics = Statistics(ledger, lambda plain_key: ledger.read(plain_key, Batch))
+    statistics = Statistics(ledger, lambda plain_key: ledger.read(plain_key, Batch), ledger.pruned_below)
     return Services(ledger, view, catalogue, statistics, RateLimiter(LOOKBACK_CHANGES_PER_SECOND_MAX))
 
 

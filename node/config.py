@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from node.errors import ConfigError
-from node.primitives import InstitutionId
+from node.limits import KEEP_BLOCKS_MIN
+from node.primitives import UINT_MAX, InstitutionId
 
 CONFIG_FILE: Final = "config.toml"
 GENESIS_FILE: Final = "genesis.json"
@@ -99,6 +100,12 @@ class StorageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache_mebibytes: Annotated[int, Meta(ge=1, le=65_536)] = 16
     disk_free_mebibytes_min: Annotated[int, Meta(ge=0, le=1_048_576)] = 256
     """Below it the node says so in its log and metrics; the disk's own end stops it."""
+    keep_blocks: Annotated[int, Meta(ge=0, le=UINT_MAX)] = 0
+    """Delete blocks that are older than so many, at least 2,000; 0 = keep all (an archive node)."""
+    snapshot_interval: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_000
+    """Make a snapshot of the state at every height that this divides; 0 = none. Best the same on every node."""
+    restore_from_snapshot: bool = True
+    """Where this node is more than 2,000 blocks behind, begin with a snapshot from peers; an archive node does not."""
 
 
 class SignerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -165,6 +172,12 @@ def parse_config(data: bytes, name: str = CONFIG_FILE) -> Config:
         raise ConfigError(_sentence(name, text, str(error))) from None
     _check_addresses(config, name, text)
     _check_token(config.signer, name, text)
+    if 0 < config.storage.keep_blocks < KEEP_BLOCKS_MIN:
+        field = "storage.keep_blocks"
+        raise ConfigError(
+            f"{name}{_line(text, field)}: {field}: {config.storage.keep_blocks} blocks are too few for others to go on "
+            f"from a snapshot; give at least {KEEP_BLOCKS_MIN}, or 0 to keep all"
+        )
     return config
 
 

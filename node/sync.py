@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
 from node import codec
+from node.allowance import Allowance
 from node.block_fetch import BlockFetch, Claim, Item
 from node.block_server import BlockServer, EmptyShelf, Shelf
 from node.chain.block import Block, Header, certificate_hash, evidence_root, transactions_root
@@ -31,6 +32,8 @@ from node.limits import (
     SNAPSHOT_RETRY_MS,
     SYNC_BACKOFF_MAX_MS,
     SYNC_BLOCKS_MAX,
+    SYNC_BYTES_PER_PEER_PER_SECOND_MAX,
+    SYNC_MESSAGES_PER_PEER_PER_SECOND_MAX,
     SYNC_PATIENCE_MS,
     SYNC_POLL_MS,
     SYNC_SLICE_MS,
@@ -104,6 +107,8 @@ class Surroundings:
     """The snapshots that this node gives."""
     restorer: Restorer | None = None
     """Where a snapshot is built; None: this node goes by blocks only."""
+    said: Callable[[str], None] = field(default=lambda _: None)
+    """A sentence about how the search for a snapshot goes, for the log."""
 
 
 @dataclass(slots=True)
@@ -114,6 +119,9 @@ class _Peer:
     """What it last said of its head."""
     base: Height = 0
     """What it last said of its lowest block."""
+    allowance: Allowance = field(
+        default_factory=lambda: Allowance(SYNC_MESSAGES_PER_PEER_PER_SECOND_MAX, SYNC_BYTES_PER_PEER_PER_SECOND_MAX)
+    )
     fault: Rejected | None = None
     """What no honest peer sends; raised with its next message."""
 
@@ -231,8 +239,8 @@ class Sync:
             self._announce()
         self._note_goal()
         self._consider_snapshot()
-        if self._snapshot is not None:
-            self._snapshot.tick()
+        if self._has_attempt():
+            self._go_on_with_snapshot()
         self._step()
 
     # --- what peers say ---
@@ -246,6 +254,9 @@ class Sync:
         peer = self._peers[sender]
         if peer.fault is not None:
             raise peer.fault
+        if not peer.allowance.spend(len(payload), self._node.now_ms()):
+            self.rejected[Reason.QUOTA_EXCEEDED] += 1
+            return
         match decode_sync(payload):
             case Head(height, base):
                 peer.claimed, peer.base = height, base
@@ -274,6 +285,7 @@ class Sync:
         if self._snapshot is None:
             raise Rejected(Reason.QUOTA_EXCEEDED, f"{type(answer).__name__} that nobody asked for")
         self._snapshot.take(sender, answer)
+        self._go_on_with_snapshot()
 
     # --- committing ---
 
@@ -411,6 +423,7 @@ class Sync:
             return
         self._next_snapshot_ms = now_ms + SNAPSHOT_RETRY_MS
         self._fetch.clear()
+        self._node.said(f"{lag} blocks behind: looking for a snapshot")
         self._snapshot = SnapshotFetch(
             restorer=restorer,
             standings=self._standings,
@@ -421,6 +434,15 @@ class Sync:
         )
         for name in list(self._peers):
             self._snapshot.connected(name)
+
+    def _go_on_with_snapshot(self) -> None:
+        assert self._snapshot is not None
+        before = self._snapshot.height
+        self._snapshot.tick()
+        if self._snapshot.phase is Phase.FAILED:
+            self._node.said(f"{self._snapshot.failure}; going on by blocks")
+        elif before is None and self._snapshot.height is not None:
+            self._node.said(f"fetching the snapshot of height {self._snapshot.height}")
 
     def _has_attempt(self) -> bool:
         """Tell whether a snapshot is being fetched, or was and the node is about to start on it."""

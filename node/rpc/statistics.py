@@ -7,11 +7,12 @@ for the whole chain; until it has read everything, it says up to which height it
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Protocol
 
 from node.chain.receipt import Receipt
 from node.chain.records.credential import Batch
-from node.primitives import Height
+from node.primitives import Hash, Height
 from node.rpc.shapes import time_text
 from node.state import keys
 
@@ -53,17 +54,29 @@ class Source(Protocol):
         """Return the receipts of a block."""
         ...
 
+    def batches_before(self, height: Height) -> Iterator[Hash]:
+        """Yield the ids of the batches that were issued below a height."""
+        ...
+
 
 class Statistics:
     """Running counts."""
 
-    def __init__(self, source: Source, batch: Callable[[str], Batch | None]) -> None:
-        """Take where receipts and batch records (by plain key) come from."""
+    def __init__(self, source: Source, batch: Callable[[str], Batch | None], pruned_below: Height = 0) -> None:
+        """Take where receipts and batch records (by plain key) come from.
+
+        Of blocks that are pruned the state still tells what they issued, not what else they did.
+        """
         self._source = source
         self._batch = batch
         self._names: Names | None = None
-        self.height = -1
-        """Everything up to here is counted."""
+        self.counted_from: Height = pruned_below
+        """Transactions and status changes are counted from here on."""
+        self._early = source.batches_before(pruned_below) if pruned_below else iter(())
+        """Batches of pruned blocks that are not counted yet."""
+        self._is_early_counted = not pruned_below
+        self.height = pruned_below - 1
+        """Everything up to here is counted, once the batches of pruned blocks are."""
         self.issued_by_institution: Counter[str] = Counter()
         self.issued_by_definition: Counter[str] = Counter()
         self.issued_by_month: Counter[str] = Counter()
@@ -89,13 +102,19 @@ class Statistics:
     def advance(self, head: Height, receipts_max: int = SLICE_RECEIPTS) -> bool:
         """Count on towards the head, whole blocks, until so many receipts were read; tell whether it is reached."""
         read = 0
+        for batch_id in islice(self._early, receipts_max):
+            batch = self._batch(keys.batch(batch_id))
+            assert batch is not None, batch_id.hex()
+            self._add_batch(batch, batch.count)
+            read += 1
+        self._is_early_counted |= read < receipts_max
         while self.height < head and read < receipts_max:
             receipts = self._source.receipts_at(self.height + 1) or ()
             for receipt in receipts:
                 self._add(receipt)
             read += 1 + len(receipts)
             self.height += 1
-        return self.height >= head
+        return self.height >= head and self._is_early_counted
 
     def _add(self, receipt: Receipt) -> None:
         self.transactions[receipt.kind] += 1
@@ -106,9 +125,12 @@ class Statistics:
                 continue
             batch = self._batch(event.subject)
             assert batch is not None, event.subject
-            self.issued_by_institution[batch.issuer] += event.count
-            self.issued_by_definition[batch.definition] += event.count
-            self.issued_by_month[time_text(batch.act.time_ms)[:7]] += event.count
+            self._add_batch(batch, event.count)
+
+    def _add_batch(self, batch: Batch, count: int) -> None:
+        self.issued_by_institution[batch.issuer] += count
+        self.issued_by_definition[batch.definition] += count
+        self.issued_by_month[time_text(batch.act.time_ms)[:7]] += count
 
 
 def _count(names: Iterator[str]) -> int:

@@ -125,7 +125,7 @@ def _header(services: Services, height: int | None, hash_hex: str | None) -> Hea
     assert height is not None
     found = ledger.header_at(height) if height <= ledger.head.height else None
     if found is None:
-        raise not_found(f"no block at height {height}; the head is {ledger.head.height}")
+        raise not_found(ledger.absence(height))
     return found
 
 
@@ -163,8 +163,10 @@ def chain_block(services: Services, height: HeightNumber | None = None, hash: He
     ledger = services.ledger
     header = _header(services, height, hash)
     receipts = ledger.receipts_at(header.height)
+    if receipts is None:
+        raise not_found(ledger.absence(header.height))
     transactions = [
-        TransactionSummary(receipt.transaction_id.hex(), receipt.kind, receipt.signer) for receipt in receipts or ()
+        TransactionSummary(receipt.transaction_id.hex(), receipt.kind, receipt.signer) for receipt in receipts
     ]
     fields = msgspec.structs.asdict(header_view(services, header))
     return BlockView(**fields, transactions=transactions)
@@ -180,7 +182,12 @@ def chain_certificate(services: Services, height: HeightNumber) -> CertificateVi
     ledger = services.ledger
     certificate = _certificate(services, height)
     if certificate is None:
-        raise not_found(f"no certificate at height {height}; the head is {ledger.head.height}")
+        is_pruned = 0 < height < ledger.pruned_below
+        raise not_found(
+            ledger.absence(height)
+            if is_pruned
+            else f"no certificate at height {height}; the head is {ledger.head.height}"
+        )
     members = ledger.validators_at(height).members
     signatures = [
         CommitSignature(

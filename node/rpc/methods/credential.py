@@ -54,7 +54,8 @@ class CredentialView(Struct, frozen=True):
     """issue or stack."""
     height: HeightNumber
     block_time: Time
-    tx_id: Hex32
+    tx_id: Hex32 | None
+    """Nil where this node has pruned the block."""
     index: int
     """Of its leaf in the batch."""
     count: int
@@ -118,7 +119,6 @@ def credential_get(services: Services, credential_id: Hex32) -> CredentialView:
     lies = ledger.credential_path(bytes.fromhex(credential_id))
     assert lies is not None
     receipts = ledger.receipts_at(located.height)
-    assert receipts is not None
     return CredentialView(
         credential_id,
         located.batch_id.hex(),
@@ -127,7 +127,7 @@ def credential_get(services: Services, credential_id: Hex32) -> CredentialView:
         batch.origin.value,
         located.height,
         time_text(batch.act.time_ms),
-        receipts[located.transaction_index].transaction_id.hex(),
+        None if receipts is None else receipts[located.transaction_index].transaction_id.hex(),
         lies.leaf_index,
         lies.count,
         lies.root.hex(),

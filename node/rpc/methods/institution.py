@@ -138,7 +138,7 @@ def institution_get(services: Services, id: Institution, height: HeightNumber | 
     wanted = head.height if height is None else height
     header = ledger.header_at(wanted) if wanted <= head.height else None
     if header is None:
-        raise not_found(f"no block at height {wanted}; the head is {head.height}")
+        raise not_found(ledger.absence(wanted))
     step = standing_step(services.records, record, wanted)
     if step is None:
         raise not_found(f"{id} was not on the chain at height {wanted}")

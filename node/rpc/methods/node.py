@@ -36,6 +36,8 @@ class NodeStatus(Struct, frozen=True):
     """Of the protocol that judges the next block."""
     protocol_version_max: int
     """The newest that this node knows; it stops before a block that a newer one judges."""
+    pruned_below: int
+    """Lowest height, besides 0, whose block this node has; 0 on an archive node, which has all."""
 
 
 class Peer(Struct, frozen=True):
@@ -104,6 +106,7 @@ def node_status(services: Services) -> NodeStatus:
         node.version,
         ledger.next_version,
         ledger.version_max,
+        ledger.pruned_below,
     )
 
 

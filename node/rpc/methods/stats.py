@@ -13,6 +13,8 @@ class StatsView(Struct, frozen=True):
     """Everything up to here is counted."""
     complete: bool
     """False while the past is still being counted after a start: ask again."""
+    counted_from: HeightNumber
+    """`transactions` and `status_changes` begin here: the blocks below are pruned on this node. 0 where none are."""
     institutions: int
     definitions: int
     pathways: int
@@ -34,6 +36,7 @@ def stats_summary(services: Services) -> StatsView:
     return StatsView(
         max(counted.height, 0),
         complete,
+        counted.counted_from,
         counted.names.institutions,
         counted.names.definitions,
         counted.names.pathways,

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from node.limits import RPC_WAIT_MS_MAX
 from node.rpc.jsonrpc import ErrorCode, RpcError
 from node.rpc.services import Services
-from node.rpc.shapes import HeightNumber, Hex32, Institution, TransactionHex
+from node.rpc.shapes import HeightNumber, Hex32, Institution, TransactionHex, not_found
 
 WaitMs = Annotated[int, Meta(ge=0, le=RPC_WAIT_MS_MAX, description="milliseconds")]
 
@@ -77,7 +77,8 @@ def tx_get(services: Services, tx_id: Hex32) -> TransactionView:
         is_pending = ledger.pending_transaction(identifier) is not None
         return TransactionView(tx_id, TransactionStatus.PENDING if is_pending else TransactionStatus.UNKNOWN)
     receipts = ledger.receipts_at(located.height)
-    assert receipts is not None
+    if receipts is None:
+        raise not_found(ledger.absence(located.height))
     receipt = receipts[located.index]
     events = [TransactionEvent(event.topic, event.action, event.subject, event.count) for event in receipt.events]
     return TransactionView(

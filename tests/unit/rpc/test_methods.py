@@ -80,6 +80,7 @@ def test_node_status_tells_who_and_where_this_node_is(desk: Desk) -> None:
         "validator": True,
         "version": "0.1.0",
         "protocol_version": 1,
+        "pruned_below": 0,
     }
 
 
