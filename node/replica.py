@@ -601,6 +601,7 @@ class Replica:
             epoch=chain.epoch,
             validators=chain.validators_at(height),
             demerits=chain.demerits,
+            head_validators=chain.validators_at(chain.head.height),
             has_pending=chain.has_pending(),
             records=records,
         )

@@ -16,6 +16,8 @@ class CarriedSafeStart:
     nonce: bytes
     signs_from: Height | None
     heads: dict[ValidatorIndex, Height]
+    is_kept: bool = False
+    """The journal has the height."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,6 @@ class CoreOptions:
     rotation: RotationOf = Rotation
     safe_start_nonce: bytes | None = None
     """Fresh random bytes when the journal is missing or restored; None when it is complete. [R2]"""
-    again_nonce: bytes = b""
-    """The same always, for who listens and must ask again because the set has changed. [M3]"""
 
 
 class Core:
@@ -163,7 +161,9 @@ class Core:
         self._timeouts.average_ms = carried.average_ms
         self._claims = Claims(carried.claims, carried.ticks_behind)
         found = carried.safe_start
-        self._safe_start = None if found is None else SafeStart(found.nonce, found.signs_from, found.heads)
+        self._safe_start = (
+            None if found is None else SafeStart(found.nonce, found.signs_from, found.heads, is_kept=found.is_kept)
+        )
         self._early = {peer: list(messages) for peer, messages in carried.early.items()}
         self._judged.update(carried.judged)
         self._answered.update(carried.answered)
@@ -285,11 +285,11 @@ class Core:
         me = self._index_in(event.validators)
         for record in event.records:
             if isinstance(record, SignsFrom) and self._safe_start is None:  # a copied journal's is too old
-                self._safe_start = SafeStart(options.again_nonce, signs_from=record.height)
+                self._safe_start = SafeStart(b"", signs_from=record.height, is_kept=True)
         safe_start = self._safe_start
         if safe_start is not None and before != event.validators and not safe_start.is_over(height - 1):
-            yield from safe_start.ask_again()  # [M3]
-        may_sign = me is not None and (self._safe_start is None or self._safe_start.is_over(height))
+            safe_start.ask_again()  # [M2]
+        may_sign = me is not None and (safe_start is None or safe_start.is_over(height))
         self._state = HeightState(
             context=context,
             timeouts=self._timeouts,
@@ -305,6 +305,8 @@ class Core:
         if not self._is_ticking:
             self._is_ticking = True
             yield self._tick(height)
+        if safe_start is not None and may_sign:
+            yield from safe_start.keep()  # [R3]
         yield from restore(self._state, event.records)  # [R1]
         early, self._early = self._early, {}
         if early:
@@ -528,7 +530,7 @@ class Core:
         self._heard[sender] += 1
         self._verifier.check_signature(validators, message)
         if self._safe_start is not None:
-            yield from self._safe_start.take(self._verifier, state, message, members[message.validator].institution)
+            self._safe_start.take(self._verifier, state, message, members[message.validator].institution)
         self._claims.note(sender, message.height)
         if message.probe and state.me is not None and self._answered[sender] < BLOCK_ANSWERS_PER_PEER_MAX:  # [R2]
             self._answered[sender] += 1

@@ -48,6 +48,8 @@ class HeightStarted:
     """What the journal holds of this height, in the order written; nothing unless there was a restart. [R1]"""
     demerits: Demerits = NO_DEMERITS
     """In the state after `head`: who is passed over. [L1]"""
+    head_validators: ValidatorSet | None = None
+    """The set that decided `head`; None: the same as `validators`. [M1]"""
 
 
 @dataclass(frozen=True, slots=True)

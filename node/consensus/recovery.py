@@ -22,7 +22,7 @@ from node.consensus.messages import (
 from node.consensus.verification import Verifier
 from node.consensus.view_change import start_timer
 from node.errors import Reason, Rejected
-from node.primitives import Height, ValidatorIndex
+from node.primitives import Height, InstitutionId, ValidatorIndex
 
 SAFE_DISTANCE: int = 3
 """G is at least D − 1, where D is the last height anybody decided (its Q committers meet the Q that
@@ -98,45 +98,71 @@ class SafeStart:
     """
 
     def __init__(
-        self, nonce: bytes, signs_from: Height | None = None, heads: Mapping[ValidatorIndex, Height] | None = None
+        self,
+        nonce: bytes,
+        signs_from: Height | None = None,
+        heads: Mapping[ValidatorIndex, Height] | None = None,
+        *,
+        is_kept: bool = False,
     ) -> None:
         self.nonce = nonce
+        """Empty where the journal itself says from which height on it holds everything."""
         self.signs_from = signs_from
+        self._is_kept = is_kept
         self._heads: dict[ValidatorIndex, Height] = dict(heads or {})
 
     def carried(self) -> CarriedSafeStart:
         """Return what makes another object like this one."""
-        return CarriedSafeStart(self.nonce, self.signs_from, dict(self._heads))
+        return CarriedSafeStart(self.nonce, self.signs_from, dict(self._heads), self._is_kept)
 
     def is_over(self, height: Height) -> bool:
         """Tell whether this height may be signed."""
         return self.signs_from is not None and height >= self.signs_from
 
-    def take(self, verifier: Verifier, state: HeightState, status: Status) -> Iterator[Effect]:
-        """Count one genuine answer. Raises: Rejected(BAD_CERTIFICATE)."""
-        if self.signs_from is not None or status.answer != self.nonce or status.validator == state.me:
+    def ask_again(self) -> None:
+        """[M2] Forget the answers of another set, also when they were enough: a quorum of this set must answer.
+
+        Q members of the old set tell of what the old set decided; the new one may have gone on without them.
+        """
+        if self.nonce:
+            self.signs_from = None
+            self._heads.clear()
+
+    def keep(self) -> Iterator[Effect]:
+        """Have it in the journal from which height on that holds everything: before anything is signed there."""
+        if not self._is_kept:
+            assert self.signs_from is not None
+            self._is_kept = True
+            yield Persist(SignsFrom(self.signs_from))
+
+    def take(self, verifier: Verifier, state: HeightState, status: Status, institution: InstitutionId) -> None:
+        """Count one genuine answer of a member of the present set. Raises: Rejected(BAD_CERTIFICATE)."""
+        if self.signs_from is not None or not self.nonce or status.answer != self.nonce:
             return
-        self._heads[status.validator] = _verified_head(verifier, state, status)
+        index = state.context.validators.index_of(institution)
+        if index is None or index == state.me:
+            return
+        self._heads[index] = _verified_head(verifier, state, status)
         if len(self._heads) >= state.context.validators.quorum:
             self.signs_from = max(self._heads.values()) + SAFE_DISTANCE
-            yield Persist(SignsFrom(self.signs_from))
 
 
 def _verified_head(verifier: Verifier, state: HeightState, status: Status) -> Height:
     """Return the head that an answer proves.
 
-    Judged by the newest set we know; a member whose head is under another set counts once we have
-    caught up with it.
+    Judged by the set of that height where we know it, else by the newest we know: a member whose head is
+    under a later set counts once we have caught up with it. [M1]
     """
     certificate = status.head_certificate
     if certificate is None:
-        if status.height != 1:
+        is_pinned = state.context.begins_epoch and status.height == state.context.height
+        if status.height != 1 and not is_pinned:
             raise Rejected(Reason.BAD_CERTIFICATE, f"no certificate for head {status.height - 1}")
-        return 0
+        return status.height - 1
     found = (certificate.phase, certificate.epoch, certificate.height)
     expected = (int(Phase.COMMIT), status.epoch, status.height - 1)
     if found != expected:
         raise Rejected(Reason.BAD_CERTIFICATE, f"(phase, epoch, height) is {found} instead of {expected}")
     context = state.context
-    certificate.check(context.network, context.validators, verifier.is_genuine)
+    certificate.check(context.network, context.validators_of(certificate.height), verifier.is_genuine)
     return certificate.height

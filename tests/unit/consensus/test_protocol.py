@@ -1047,16 +1047,33 @@ def test_r2_answers_a_probe_with_the_head_certificate() -> None:
     assert (answer.answer, answer.head_certificate, answer.height) == (b"nonce", desk.core._head_certificate, 2)
 
 
-def test_r3_signs_from_three_above_the_highest_verified_head() -> None:
-    """[R3] Q = 3 other members answer; G = 4 makes it 7. Answers to another nonce do not count."""
-    desk = Desk(nonce=b"nonce")
-    heads = [0, 4, 2]
+def answered(desk: Desk, *heads: int) -> list[Effect]:
+    """Let the others answer a listener's question, each with a head."""
     effects = desk.receive(status(desk, desk.others[0], answer=b"old"))
     for index, head in zip(desk.others, heads, strict=True):
         certificate = desk.certificate(Phase.COMMIT, 0, b"h" * 32, height=head) if head else None
         answer = status(desk, index, height=head + 1, answer=b"nonce", head_certificate=certificate)
         effects += desk.receive(answer)
-    assert records(effects) == [SignsFrom(7)]
+    return effects
+
+
+def test_r3_signs_from_three_above_the_highest_verified_head() -> None:
+    """[R3] Q = 3 other members answer; G = 4 makes it 7. Answers to another nonce do not count."""
+    desk = Desk(nonce=b"nonce")
+    assert records(answered(desk, 0, 4, 2)) == []
+    assert desk.core.signs_from == 7
+
+
+def test_r3_the_distance_is_on_disk_before_anything_is_signed() -> None:
+    """[R3] Written once, as the first height begins that it signs at; a restart before that asks again."""
+    desk = Desk(nonce=b"nonce")
+    answered(desk, 0, 0, 0)
+    found = []
+    for height in (2, 3, 4):
+        head = msgspec.structs.replace(desk.block().header, height=height - 1)
+        started = HeightStarted(NOW_MS, head, None, 0, desk.validators, has_pending=False)
+        found.append((records(list(desk.core.step(started))), desk.core.state.may_sign))
+    assert found == [([], False), ([SignsFrom(3)], True), ([], True)]
 
 
 def test_r3_refuses_a_head_that_is_not_proven() -> None:
