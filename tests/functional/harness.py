@@ -332,6 +332,19 @@ def votes_in(logs: Iterable[Path]) -> dict[Place, set[str]]:
     return found
 
 
+def votes_since(network: LocalNetwork, offsets: dict[int, int]) -> list[Place]:
+    """Return where votes were heard in the logs beyond these offsets."""
+    parts = []
+    for index, offset in offsets.items():
+        log = network.nodes[index].home / "node.log"
+        part = log.with_name("node.log.part")
+        with log.open("rb") as file:
+            file.seek(offset)
+            part.write_bytes(file.read())
+        parts.append(part)
+    return list(votes_in(parts))
+
+
 def assert_no_double_votes(network: LocalNetwork) -> None:
     """Nobody was heard saying two things at one place, by the logs and by the nodes' own count."""
     seen = votes_in(node.home / "node.log" for node in network.nodes)

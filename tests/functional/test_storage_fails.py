@@ -176,23 +176,10 @@ def test_a_node_that_lost_its_data_listens_before_it_signs(quartet: LocalNetwork
     harness.assert_same_chain(quartet)
     harness.assert_committed(quartet.client(index), acknowledged)
 
-    said = [place.height for place in votes_since(quartet, heard) if place.validator == member]
+    said = [place.height for place in harness.votes_since(quartet, heard) if place.validator == member]
     assert said, "it never voted again"
     assert min(said) >= lost_at + SAFE_DISTANCE
     harness.assert_no_double_votes(quartet)
-
-
-def votes_since(network: LocalNetwork, offsets: dict[int, int]) -> list[harness.Place]:
-    """Return where votes were heard in the logs beyond these offsets."""
-    parts = []
-    for index, offset in offsets.items():
-        log = network.nodes[index].home / "node.log"
-        part = log.with_name("node.log.part")
-        with log.open("rb") as file:
-            file.seek(offset)
-            part.write_bytes(file.read())
-        parts.append(part)
-    return list(harness.votes_in(parts))
 
 
 def flip(pattern: str) -> Callable[[Path], None]:
