@@ -16,12 +16,14 @@ import msgspec
 from msgspec import Meta
 
 from node import codec
+from node.allowance import Allowance
 from node.errors import Reason, Rejected
 from node.limits import (
     FRAME_BYTES_MAX,
     GOSSIP_ANNOUNCE_MS,
     GOSSIP_ANSWER_BYTES_PER_SECOND_MAX,
     GOSSIP_BUNDLE_BYTES_MAX,
+    GOSSIP_BYTES_PER_PEER_PER_SECOND_MAX,
     GOSSIP_DELAY_MS,
     GOSSIP_FAULTS_FORGIVEN_PER_SECOND,
     GOSSIP_FAULTS_MAX,
@@ -30,6 +32,7 @@ from node.limits import (
     GOSSIP_INBOX_BYTES_MAX,
     GOSSIP_INBOX_TRANSACTIONS_MAX,
     GOSSIP_INVALID_FAULT,
+    GOSSIP_MESSAGES_PER_PEER_PER_SECOND_MAX,
     GOSSIP_RELAY_MS,
     GOSSIP_REQUEST_MS,
     GOSSIP_SLICE_MS,
@@ -117,6 +120,9 @@ class _Peer:
 
     bit: int
     """Its place in `_Held.holders`."""
+    allowance: Allowance = field(
+        default_factory=lambda: Allowance(GOSSIP_MESSAGES_PER_PEER_PER_SECOND_MAX, GOSSIP_BYTES_PER_PEER_PER_SECOND_MAX)
+    )
     inbox: deque[bytes] = field(default_factory=deque)
     """Transactions that wait to be checked."""
     inbox_bytes: int = 0
@@ -231,6 +237,9 @@ class Gossip:
         has sent too many invalid transactions. The peer is to be disconnected.
         """
         peer = self._peers[sender]
+        if not peer.allowance.spend(len(payload), self._node.now_ms()):
+            self.rejected[Reason.QUOTA_EXCEEDED] += 1
+            return
         if self._faults(peer) > GOSSIP_FAULTS_MAX:
             raise Rejected(Reason.QUOTA_EXCEEDED, f"{peer.faults} points for invalid transactions")
         match codec.decode(payload, GossipParcel, bytes_max=FRAME_BYTES_MAX).message:

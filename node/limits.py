@@ -131,7 +131,8 @@ VERIFIED_SIGNATURES_MAX: Final = 32_768
 """Answers kept, 8 MB: the Prepares and Commits of a hundred and sixty heights with 100 validators."""
 REFUSED_SIGNATURES_MAX: Final = 4_096
 """Forged signatures remembered as such."""
-CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX: Final = 2_000
+CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX: Final = 500
+"""Fifty blocks a second take three of each validator for each; reading 500 takes less than a hundredth of a core."""
 CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX: Final = 32 * 1024 * 1024
 CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX: Final = 200
 """Points for messages that were refused; beyond them nothing more of that peer is read in that second: forged votes
@@ -199,6 +200,13 @@ BODY_BYTES_MIN: Final = 64 * 1024
 """An answer to one replica from this size on travels behind votes."""
 HANDSHAKE_TIMEOUT_MS: Final = 10_000
 HANDSHAKES_PENDING_MAX: Final = 64
+HANDSHAKES_PER_ADDRESS_PER_SECOND_MAX: Final = 20
+HANDSHAKES_OF_STRANGERS_PER_SECOND_MAX: Final = 100
+"""From all addresses together that we do not dial ourselves: about a twentieth of a core."""
+HANDSHAKES_BURST_SECONDS: Final = 5
+"""Of both: a hundred nodes on one address may start at once."""
+HANDSHAKE_ADDRESSES_MAX: Final = 4_096
+"""Addresses whose rate is remembered."""
 DIALS_PENDING_MAX: Final = 16
 RECONNECT_BACKOFF_MIN_MS: Final = 250
 RECONNECT_BACKOFF_MAX_MS: Final = 15_000
@@ -217,6 +225,10 @@ GOSSIP_DELAY_MS: Final = 3
 """Under load transactions wait so long for company before they are sent to peers."""
 GOSSIP_BUNDLE_BYTES_MAX: Final = 1024 * 1024
 """Transactions sent together; one more may be beside them."""
+GOSSIP_MESSAGES_PER_PEER_PER_SECOND_MAX: Final = 2_000
+"""Read of one peer; an honest one makes a bundle every three milliseconds at most."""
+GOSSIP_BYTES_PER_PEER_PER_SECOND_MAX: Final = 32 * 1024 * 1024
+"""Reading so much takes about a twenty-fifth of a core."""
 GOSSIP_INBOX_BYTES_MAX: Final = 8 * 1024 * 1024
 """Transactions of one peer that wait to be checked."""
 GOSSIP_INBOX_TRANSACTIONS_MAX: Final = 8_192
@@ -242,6 +254,9 @@ GOSSIP_ANNOUNCE_MS: Final = 2_000
 """What has been pending for so long is announced by id."""
 GOSSIP_REQUEST_MS: Final = 2_000
 """How long one peer is waited for before another is asked for the same transaction."""
+SYNC_MESSAGES_PER_PEER_PER_SECOND_MAX: Final = 500
+"""Read of one peer: what it asks, says of its head, and answers to one question at a time."""
+SYNC_BYTES_PER_PEER_PER_SECOND_MAX: Final = 64 * 1024 * 1024
 SYNC_BLOCKS_MAX: Final = 64
 """Blocks in one answer."""
 SYNC_BYTES_MAX: Final = 1024 * 1024

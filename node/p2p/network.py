@@ -16,6 +16,7 @@ from node.crypto.signing import Algorithm, Signer
 from node.errors import ConfigError, Reason, Rejected
 from node.limits import FRAME_BYTES_MAX, P2P_CHANNELS_MAX
 from node.p2p.connection import Bounds, Connection, Stage
+from node.p2p.doorman import Doorman
 from node.p2p.frames import Frame, make_frame
 from node.p2p.handshake import Handshake, Ourselves
 from node.p2p.noise import KEY_BYTES, Role
@@ -72,6 +73,7 @@ class Network:
         """Every socket that is not closed, in the order made."""
         self._peers: dict[str, Connection] = {}
         """Open connections by institution; at most `bounds.peers`."""
+        self._doorman = Doorman(book.knows_host)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._broken: asyncio.Future[None] | None = None
         self._all_gone = asyncio.Event()
@@ -154,6 +156,9 @@ class Network:
         """Make room among those that have said nothing yet, so that strangers cannot keep peers out."""
         self._connections[connection] = None
         self._all_gone.clear()
+        if connection.dialled is None and not self._doorman.lets_in(connection.host, self._clock_ms()):
+            connection.end(Reason.QUOTA_EXCEEDED, f"too many handshakes a second from {connection.host}", tell=False)
+            return
         pending = [other for other in self._connections if other.dialled is None and other.stage is Stage.HANDSHAKE]
         if len(pending) <= self._bounds.handshakes_pending:
             return

@@ -77,6 +77,10 @@ class PeerBook:
         """Return what is in the book, in the order it came in."""
         return [entry.address for entry in self._entries.values()]
 
+    def knows_host(self, host: str) -> bool:
+        """Tell whether an address of this host is in the book."""
+        return any(entry.address.host == host for entry in self._entries.values())
+
     def replace(self, addresses: Iterable[PeerAddress]) -> None:
         """Make these the addresses, keeping what is known about those that stay; beyond the bound, the first ones."""
         entries: dict[tuple[str, int], _Entry] = {}

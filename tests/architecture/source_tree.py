@@ -18,6 +18,7 @@ PURE: Final = (
     "node/chain/*.py",
     "node/consensus/*.py",
     "node/documents/*.py",
+    "node/p2p/doorman.py",
     "node/p2p/frames.py",
     "node/p2p/handshake.py",
     "node/p2p/noise.py",

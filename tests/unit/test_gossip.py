@@ -322,6 +322,27 @@ def test_who_announces_without_end_is_heard_in_part(monkeypatch: pytest.MonkeyPa
     assert len(looked_up) == 27
 
 
+def test_flood_of_messages_is_not_read_and_ends_with_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty announcements cost little each; beyond the allowance not even that, and nobody is disconnected."""
+    monkeypatch.setattr("node.gossip.GOSSIP_MESSAGES_PER_PEER_PER_SECOND_MAX", 20)
+    links = Links()
+    gossip = fake(links, {})
+    flooder, honest = Actor(links, FLOODER), Actor(links, SDES)
+    links.connect_all()
+    for _ in range(30):
+        flooder.say(Have(()))
+    flooder.say(Have((number(1),)))
+    honest.say(Have((number(2),)))
+    links.run(10)
+    assert (flooder.heard, honest.heard) == ([], [Want((number(2),))])
+    assert gossip.rejected == {Reason.QUOTA_EXCEEDED: 11}
+    links.run(1_000)
+    flooder.say(Have((number(1),)))
+    links.run(10)
+    assert flooder.heard == [Want((number(1),))]
+    assert links.ended == []
+
+
 def test_new_peer_is_offered_a_bounded_number() -> None:
     """One announcement on connecting; the rest has its turn later."""
     links = Links()

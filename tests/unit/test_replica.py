@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from node.chain.certificate import Phase
+from node.chain.evidence import make_evidence
 from node.chain.statements import Commit, Prepare
 from node.consensus.inputs import Timer, TimerKind
-from node.consensus.messages import Status, Step
+from node.consensus.messages import EvidenceReport, Status, Step
 from node.errors import Reason, Rejected
 from node.journal import Journal
 from node.limits import CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX, CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX
@@ -204,13 +205,13 @@ def test_late_votes_are_counted() -> None:
 
 
 def test_peer_that_floods_is_refused_for_the_rest_of_the_second() -> None:
-    """[B4] Two thousand messages; others are not touched."""
+    """[B4] Five hundred messages; others are not touched."""
     quota = PeerQuota()
     for _ in range(CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX):
         quota.spend("a.example", 1, 5_000)
     with pytest.raises(Rejected) as refusal:
         quota.spend("a.example", 1, 5_999)
-    assert refusal.value.detail == "more than 2000 messages a second from a.example"
+    assert refusal.value.detail == "more than 500 messages a second from a.example"
     quota.spend("b.example", 1, 5_999)
     quota.spend("a.example", 1, 6_000)
     with pytest.raises(Rejected) as refusal:
@@ -251,3 +252,33 @@ def test_a_refused_block_of_full_size_uses_up_its_senders_second() -> None:
         "more than 200 points of fault a second from a.example",
     )
     quota.spend("a.example", 1, 6_000)
+
+
+def evidence_reports(diary: Diary) -> list[EvidenceReport]:
+    """Everything said about others."""
+    return [message for message in diary.sent if isinstance(message, EvidenceReport)]
+
+
+def test_evidence_is_told_once_and_waits_for_a_block() -> None:
+    """[E4] Seen by ourselves, then reported by two others: one report of ours, one count, something to include."""
+    desk = Desk()
+    diary = Diary(desk)
+    votes = [desk.prepare(desk.others[0], 0, block_hash) for block_hash in (b"x" * 32, b"y" * 32)]
+    report = EvidenceReport(make_evidence(votes[0], votes[1]))
+    diary.receive(*votes, report, report)
+    assert evidence_reports(diary) == [report]
+    assert diary.replica.counters.equivocations == 1
+    assert desk.chain.has_pending()
+    assert diary.timers[TimerKind.VIEW][0] == Timer(TimerKind.VIEW, 1, 0)
+
+
+def test_reported_evidence_is_passed_on_once_and_bad_evidence_is_refused() -> None:
+    """[E4] Who was not there hears of it too; what proves nothing goes no further."""
+    desk = Desk()
+    diary = Diary(desk)
+    votes = [desk.prepare(desk.others[0], 0, block_hash) for block_hash in (b"x" * 32, b"y" * 32)]
+    forged = [msgspec.structs.replace(vote, signature=bytes(64)) for vote in votes]
+    reports = [EvidenceReport(make_evidence(pair[0], pair[1])) for pair in (votes, forged)]
+    diary.receive(*reports, *reports)
+    assert evidence_reports(diary) == [reports[0]]
+    assert diary.rejected_messages == [(desk.name(desk.others[0]), Reason.BAD_EVIDENCE)] * 2

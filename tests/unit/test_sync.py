@@ -335,6 +335,25 @@ def test_one_false_height_does_not_make_a_node_look_behind() -> None:
     assert (reader.sync.target_height, reader.sync.is_syncing) == (70, True)
 
 
+def test_flood_of_heads_is_not_read_and_ends_with_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each makes us sort claims; beyond the allowance it is dropped until the next second; nobody is cut off."""
+    monkeypatch.setattr("node.sync.SYNC_MESSAGES_PER_PEER_PER_SECOND_MAX", 20)
+    links = Links()
+    node, flooder = Node(links, US, TestChain()), Actor(links, SEG)
+    links.connect_all()
+    links.run(10)
+    for height in range(30):
+        flooder.say(Head(height))
+    links.run(10)
+    assert node.sync.claimed_height(SEG) == 19
+    assert node.sync.rejected == {Reason.QUOTA_EXCEEDED: 10}
+    links.run(1_000)
+    flooder.say(Head(50))
+    links.run(10)
+    assert node.sync.claimed_height(SEG) == 50
+    assert links.ended == []
+
+
 def test_node_is_syncing_until_it_reaches_what_f_plus_one_claim() -> None:
     """A lag counts when it is large or lasts; claims that fall to our head end it."""
     links = Links()

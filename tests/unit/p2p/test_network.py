@@ -435,6 +435,20 @@ async def test_strangers_cannot_keep_peers_out_by_holding_sockets_open() -> None
             await peer.close()
 
 
+async def test_handshakes_of_one_address_are_bounded_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond its burst an address is turned away before anything is computed; a connection that stands stays."""
+    monkeypatch.setattr("node.p2p.doorman.HANDSHAKES_BURST_SECONDS", 1)
+    monkeypatch.setattr("node.p2p.doorman.HANDSHAKES_PER_ADDRESS_PER_SECOND_MAX", 3)
+    async with running("one.mx", ALL) as one, running("two.mx", ALL, dials=[one.address]):
+        await one.until(lambda: one.peers == ["two.mx"])
+        strangers = [await BarePeer.dial(one.address) for _ in range(6)]
+        await one.until(lambda: one.tally.refusals["quota_exceeded"] >= 2)
+        assert one.tally.last_detail["quota_exceeded"] == "too many handshakes a second from 127.0.0.1"
+        assert one.peers == ["two.mx"]
+        for stranger in strangers:
+            await stranger.close()
+
+
 async def test_validator_gets_the_place_of_another_peer_when_all_are_taken() -> None:
     """With one place, an ordinary peer gives way to a privileged one and does not get in again."""
     async with (
