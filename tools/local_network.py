@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from node.chain.block import PROTOCOL_VERSION
 from tools.node_client import CallFailed, NodeClient, NodeUnreachable
 from tools.testnet import HOST, PORTS_PER_NODE, Testnet, TestnetNode, write_testnet
 
@@ -38,10 +39,19 @@ class LocalNetwork:
         validators: int = 4,
         base_port: int | None = None,
         institutions: Path | None = None,
+        protocol_version: int = PROTOCOL_VERSION,
     ) -> Self:
         """Write a network's files into an empty folder; nothing runs yet."""
         port = base_port if base_port is not None else free_base_port(validators)
-        return cls(write_testnet(folder, validators=validators, base_port=port, institutions=institutions))
+        return cls(
+            write_testnet(
+                folder,
+                validators=validators,
+                base_port=port,
+                institutions=institutions,
+                protocol_version=protocol_version,
+            )
+        )
 
     @property
     def nodes(self) -> tuple[TestnetNode, ...]:

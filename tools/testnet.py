@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from node.chain import genesis
+from node.chain.block import PROTOCOL_VERSION
 from node.chain.genesis_document import (
     GenesisDocument,
     GenesisKey,
@@ -134,7 +135,14 @@ def validator_order(institutions: Sequence[InstitutionDescription]) -> list[Inst
     return authorities + issuers
 
 
-def write_testnet(output: Path, *, validators: int, base_port: int, institutions: Path | None = None) -> Testnet:
+def write_testnet(
+    output: Path,
+    *,
+    validators: int,
+    base_port: int,
+    institutions: Path | None = None,
+    protocol_version: int = PROTOCOL_VERSION,
+) -> Testnet:
     """Write a network's files. Raises: ConfigError when the folder is in use or the numbers do not fit."""
     if not VALIDATORS_MIN <= validators <= VALIDATORS_MAX:
         raise ConfigError(f"--validators {validators}: between {VALIDATORS_MIN} and {VALIDATORS_MAX}")
@@ -147,7 +155,7 @@ def write_testnet(output: Path, *, validators: int, base_port: int, institutions
     keystores = {
         item.id: _make_keystores(output / "keys", item, item.id in chosen) for item in description.institutions
     }
-    document = _make_document(description, keystores)
+    document = _make_document(description, keystores, protocol_version)
     text = genesis.genesis_json(document)
     (output / "genesis.json").write_text(text, encoding="utf-8")
     nodes = tuple(
@@ -190,7 +198,9 @@ def _make_keystores(folder: Path, item: InstitutionDescription, validates: bool)
     return made
 
 
-def _make_document(description: NetworkDescription, keystores: Mapping[InstitutionId, Keystores]) -> GenesisDocument:
+def _make_document(
+    description: NetworkDescription, keystores: Mapping[InstitutionId, Keystores], protocol_version: int
+) -> GenesisDocument:
     """Put keys, validators, governance and time to a network description."""
     host = description.parameters.did_host
     governance = tuple(
@@ -212,6 +222,7 @@ def _make_document(description: NetworkDescription, keystores: Mapping[Instituti
             if stores.node is not None
         ],
         governance=Governance(-(-2 * len(governance) // 3), governance),
+        protocol_version=protocol_version,
     )
 
 

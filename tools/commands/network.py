@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from node.chain import genesis as genesis_document
+from node.chain.block import PROTOCOL_VERSION
 from node.chain.genesis_document import NETWORK_FORMAT, GenesisDocument
 from node.chain.genesis_json import file_format
 from node.chain.records.institution import Purpose
@@ -50,11 +51,24 @@ def config() -> None:
     metavar="FILE",
     help="Network description. Default: the state of Guanajuato.",
 )
-def testnet(validators: int, output: Path, base_port: int, institutions: Path | None) -> None:
+@click.option(
+    "--protocol-version",
+    type=click.IntRange(1, PROTOCOL_VERSION),
+    default=PROTOCOL_VERSION,
+    show_default=True,
+    help="Version of the protocol that it starts with.",
+)
+def testnet(validators: int, output: Path, base_port: int, institutions: Path | None, protocol_version: int) -> None:
     """Write a whole test network: genesis, keystores, a home for each validator, Prometheus targets."""
     from tools.testnet import write_testnet
 
-    made = write_testnet(output, validators=validators, base_port=base_port, institutions=institutions)
+    made = write_testnet(
+        output,
+        validators=validators,
+        base_port=base_port,
+        institutions=institutions,
+        protocol_version=protocol_version,
+    )
     digest = genesis_document.genesis_hash(made.document).hex()
     rows = table("home", "institution", "rpc and web", "metrics", title=f"{made.document.chain_id}  {digest}")
     for node in made.nodes:
@@ -222,11 +236,18 @@ def status(rpc: str) -> None:
 def validators(height: int | None, rpc: str) -> None:
     """List the validators."""
     params = {} if height is None else {"height": height}
-    found = NodeClient(rpc).call("chain_validators", **params)
+    client = NodeClient(rpc)
+    found = client.call("chain_validators", **params)
+    coming = client.call("governance_schedule") if height is None else {"scheduled": None, "waiting": []}
     rows = table("#", "institution", "consensus key", title=f"quorum {found['quorum']} of {len(found['validators'])}")
     for index, member in enumerate(found["validators"]):
         rows.add_row(str(index), member["institution"], member["public_key"])
-    say(found, rows)
+    planned = coming["scheduled"]
+    if planned is not None:
+        rows.caption = f"from height {planned['effective_height']} on: {', '.join(planned['validators'])}"
+    for item in coming["waiting"]:
+        rows.add_row("", item["institution"], f"waits to {item['change']} (proposal {item['proposal']})")
+    say({**found, "scheduled": planned, "waiting": coming["waiting"]}, rows)
 
 
 @command(_root, "why-stalled")
