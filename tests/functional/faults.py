@@ -273,9 +273,13 @@ def clocks_hour_behind(arena: Arena) -> contextlib.AbstractContextManager[Blow]:
     return _wrong_clock(arena, arena.max_faulty, f"-{HOUR_S}")
 
 
-def clocks_drift(arena: Arena) -> contextlib.AbstractContextManager[Blow]:
+@contextlib.contextmanager
+def clocks_drift(arena: Arena) -> Iterator[Blow]:
     """f clocks run fast or slow by a fifth."""
-    return _wrong_clock(arena, arena.max_faulty, arena.rng.choice(("+0 x1.2", "+0 x0.8")))
+    assert arena.clocks is not None
+    victims = arena.chosen(arena.max_faulty)
+    with arena.clocks.drifting(victims, arena.rng.choice((0.2, -0.2))):
+        yield Blow(victims, arena.others(*victims))
 
 
 @contextlib.contextmanager

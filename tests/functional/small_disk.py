@@ -34,7 +34,7 @@ def can_mount() -> bool:
     """Tell whether this machine lets us mount in a namespace."""
     if not (shutil.which("unshare") and shutil.which("nsenter")):
         return False
-    return subprocess.run(["unshare", *_flags(), "true"], check=False, capture_output=True).returncode == 0
+    return subprocess.run(["unshare", *mount_flags(), "true"], check=False, capture_output=True).returncode == 0
 
 
 @contextlib.contextmanager
@@ -44,7 +44,9 @@ def mounted(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
     shutil.copytree(folder, copy)
     script = 'mount -t tmpfs -o "size=$1" tmpfs "$2" && cp -a "$3/." "$2/" && touch "$4" && exec cat'
     words = ["sh", "-c", script, "sh", str(size_bytes), str(folder), str(copy), str(flag)]
-    with subprocess.Popen(["unshare", *_flags(), *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as keeper:
+    with subprocess.Popen(
+        ["unshare", *mount_flags(), *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as keeper:
         try:
             while not flag.exists():
                 assert keeper.poll() is None, "the small disk could not be mounted"
@@ -54,5 +56,6 @@ def mounted(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
             keeper.kill()
 
 
-def _flags() -> list[str]:
+def mount_flags() -> list[str]:
+    """Return what `unshare` needs for a mount namespace."""
     return ["--mount"] if os.geteuid() == 0 else ["--map-root-user", "--mount"]
