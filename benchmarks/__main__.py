@@ -12,6 +12,7 @@ BENCHMARKS = (
     "start_up",
     "cluster",
     "wide_area",
+    "vote_latency",
 )
 
 

@@ -67,6 +67,8 @@ TICK_SECONDS: Final = 0.2
 SLOW_TICKS: Final = 5
 """Every so many ticks: what is due about once a second."""
 DISK_TICKS: Final = 25
+LAG_SECONDS: Final = 0.05
+"""How often the event loop's lag is measured."""
 
 
 def run(home: Path, passphrase: bytes | None = None) -> None:
@@ -352,6 +354,7 @@ class Node:
                 group.create_task(serve(self.metrics, address, self._refresh_metrics), name="metrics")
             group.create_task(self._control.run(), name="control")
             group.create_task(self._tick(), name="tick")
+            group.create_task(self._measure_lag(), name="lag")
 
     def fail(self, error: BaseException) -> None:
         """Stop the node because of an error that nobody can answer for; the first one counts."""
@@ -380,6 +383,13 @@ class Node:
 
     def _add_pages(self, application: web.Application) -> None:
         add_routes(application, ServicesPageView(self._services))
+
+    async def _measure_lag(self) -> None:
+        """Note how long others keep the event loop: nothing in it may make a vote wait for long."""
+        while True:
+            asked = monotonic_seconds() + LAG_SECONDS
+            await asyncio.sleep(LAG_SECONDS)
+            self.metrics.loop_lag_seconds.observe(max(0.0, monotonic_seconds() - asked))
 
     async def _tick(self) -> None:
         """Give the time to who needs it."""

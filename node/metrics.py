@@ -98,6 +98,10 @@ class Metrics:
         self.backup_age_seconds = gauge("backup_age_seconds", "Since the last backup; +Inf where there is none")
         self.disk_free_bytes = gauge("disk_free_bytes", "Free on the disk of the data folder")
 
+        self.loop_lag_seconds = histogram(
+            "loop_lag_seconds", "How much later than asked for the event loop came back: what a vote may wait", SECONDS
+        )
+
         self._calls: dict[tuple[str, int], Counter] = {}
         self._call_seconds: dict[str, Histogram] = {}
         self._frame_bytes: dict[tuple[str, str], Counter] = {}
