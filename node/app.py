@@ -206,11 +206,8 @@ class Node:
             verify_digest=self._signatures,
         )
         self._custody = None if member is None else Custody(home.folder, config.node.institution, self.ledger, member)
-        self._control = Control(
-            Surroundings(
-                home.folder, self.ledger, chain_store, lambda: None if member is None else member.signer.last_position
-            )
-        )
+        signer = None if member is None else member.signer
+        self._control = Control(Surroundings(home.folder, self.ledger, chain_store, signer))
         self._transport_observer = TransportObserver(self.metrics, [peer.address for peer in config.p2p.peers])
         self._network = self._make_network(node_signer)
         data = home.folder / DATA_FOLDER

@@ -7,7 +7,7 @@ command does. Source: INTERFACE §2, `pila backup`.
 
 import asyncio
 import struct
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
@@ -27,9 +27,9 @@ from node.limits import (
     CONTROL_FRAME_BYTES_MAX,
 )
 from node.log import get_logger
-from node.primitives import Hash, Height, TimestampMs
-from node.signer.frames import LastPosition
-from node.signer.record import Position
+from node.primitives import Hash, Height, PublicKey, TimestampMs
+from node.signer.contract import ConsensusSigner
+from node.signer.frames import KEYS_MAX, LastPosition
 from node.state.kv import KeyValueStore
 from node.unix_socket import FrameBuffer, check_peer, listen, to_frame
 
@@ -61,6 +61,8 @@ class Standing(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     time_ms: TimestampMs
     signed: LastPosition | None
     """The highest position that its key has signed; nil for a node without key, or a key that has signed nothing."""
+    public_keys: Annotated[tuple[PublicKey, ...], Meta(max_length=KEYS_MAX)]
+    """Its consensus keys, oldest first."""
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=18):
@@ -142,7 +144,8 @@ class Surroundings:
     ledger: Ledger
     store: KeyValueStore
     """The chain's database."""
-    signed: Callable[[], Position | None]
+    signer: ConsensusSigner | None
+    """None on a node that only follows."""
 
 
 class Control:
@@ -203,9 +206,11 @@ class Control:
                 await _send(writer, Finished())
 
     def _standing(self) -> Standing:
-        head, signed = self._around.ledger.head, self._around.signed()
+        head, signer = self._around.ledger.head, self._around.signer
+        signed = None if signer is None else signer.last_position
         position = None if signed is None else LastPosition(*signed)
-        return Standing(head.height, head.hash(), wall_ms(), position)
+        keys = () if signer is None else signer.public_keys
+        return Standing(head.height, head.hash(), wall_ms(), position, keys)
 
     async def _copy(self, writer: asyncio.StreamWriter) -> None:
         """Send head and records of one moment, a little at a time."""

@@ -54,12 +54,11 @@ def read_standing(home: Path, config: Config) -> SignerStanding:
         standing = SignerStanding("the signer's process", remote.public_keys, remote.last_position)
         remote.close()
         return standing
-    keys = _public_keys(home)
     try:
         node = connect(home / CONTROL_SOCKET, _ANSWER_MS, CONTROL_FRAME_BYTES_MAX)
     except OSError:
         with open_leveldb(home / DATA_FOLDER / "signer") as store:
-            return SignerStanding("data/signer, nobody runs", keys, SigningRecord(store).last)
+            return SignerStanding("data/signer, nobody runs", _public_keys(home, config), SigningRecord(store).last)
     try:
         node.send(encode_question(AskPosition()), _ANSWER_MS)
         reply = decode_reply(node.receive(_ANSWER_MS))
@@ -69,12 +68,14 @@ def read_standing(home: Path, config: Config) -> SignerStanding:
         node.close()
     assert isinstance(reply, Standing)
     last = reply.signed
-    return SignerStanding("the node", keys, None if last is None else (last.epoch, last.height, last.view, last.step))
+    return SignerStanding(
+        "the node", reply.public_keys, None if last is None else (last.epoch, last.height, last.view, last.step)
+    )
 
 
-def _public_keys(home: Path) -> tuple[PublicKey, ...]:
+def _public_keys(home: Path, config: Config) -> tuple[PublicKey, ...]:
     path = home / NODE_KEYSTORE_FILE
-    if not path.exists():
+    if config.signer.module or not path.exists():
         return ()
     return tuple(key for _, key in public_keys(read_keystore_file(path), Purpose.CONSENSUS))
 
@@ -94,7 +95,7 @@ def move_key(
     with locked(home):
         (output / DATA_FOLDER).mkdir(parents=True)
         shutil.copyfile(home / GENESIS_FILE, output / GENESIS_FILE)
-        (output / CONFIG_FILE).write_text(config_text(msgspec.structs.replace(config)), encoding="utf-8")
+        (output / CONFIG_FILE).write_text(config_text(config), encoding="utf-8")
         if (home / DATA_FOLDER / "signer").exists():
             shutil.copytree(home / DATA_FOLDER / "signer", output / DATA_FOLDER / "signer")
             with open_leveldb(output / DATA_FOLDER / "signer") as store:

@@ -139,7 +139,7 @@ def test_kills_of_signer_node_and_token_node_under_load(
 ) -> None:
     """-9 at whatever moment, again and again: what was acknowledged is there, and nobody contradicts itself."""
     with harness.Load(quartet, issuer, 0, SPARE) as load:
-        for _ in range(3):
+        for _ in range(2):
             load.wait_acknowledged(3)
             signer.kill()
             load.wait_acknowledged(3)
@@ -294,3 +294,49 @@ def test_an_old_copy_of_a_home_is_recognised(quartet: LocalNetwork, issuer: Issu
     quartet.wait_ready(index, timeout_s=harness.PATIENCE_S)
     said = [place.height for place in harness.votes_since(quartet, heard) if place.validator == member]
     assert not [height for height in said if height < lost_at + SAFE_DISTANCE]
+
+
+def rotate(network: LocalNetwork, index: int, holder: Path, issuer: Issuer) -> tuple[str, str]:
+    """Have a validator's key replaced by the one staged in `holder`; return both once the set names the new one."""
+    institution = network.nodes[index].institution
+
+    def in_force() -> str:
+        members = network.client(0).call("chain_validators")["validators"]
+        return next(str(item["public_key"]) for item in members if item["institution"] == institution)
+
+    before = in_force()
+    keystore = network.testnet.keystore(institution)
+    rpc = ("--rpc", network.nodes[0].rpc)
+    harness.pila("governance", "propose", "rotate-key", "--home", holder, "--keystore", keystore, *rpc)
+    while in_force() == before:
+        issuer.issue(network.client(0))
+    return before, in_force()
+
+
+@pytest.mark.parametrize("index", [WITH_PROCESS, WITH_TOKEN], ids=["process", "token"])
+def test_a_key_is_replaced_and_the_old_one_is_destroyed(
+    quartet: LocalNetwork, issuer: Issuer, signer: SignerProcess, index: int
+) -> None:
+    """Staged beside the present one, signed for by both, taken up at its height; then the old one is gone."""
+    home = quartet.nodes[index].home
+    holder = signer.home if index == WITH_PROCESS else home
+    staged = harness.pila("key", "stage", "--home", holder).json["public_key"]
+    if index == WITH_PROCESS:
+        signer.stop()
+        signer.start()
+    quartet.stop(index)
+    quartet.start(index)
+    quartet.wait_ready(index, timeout_s=harness.PATIENCE_S)
+    old, new = rotate(quartet, index, holder, issuer)
+    assert new == staged
+    quartet.stop(SPARE)  # so that the new key must sign
+    issuer.issue(quartet.client(0))
+    issuer.issue(quartet.client(0))
+
+    def is_alone() -> bool:
+        return bool(harness.pila("signer", "show", "--home", home).json["public_keys"] == [new])
+
+    quartet.wait_until(is_alone, "the old key to go", harness.PATIENCE_S, index)
+    if index == WITH_PROCESS:
+        assert old not in (signer.home / "keys" / "node.json").read_text(encoding="utf-8")
+    quartet.start(SPARE)
