@@ -57,6 +57,7 @@ class Reason(StrEnum):
     BAD_BLOCK = "bad_block"
     BAD_CERTIFICATE = "bad_certificate"
     BAD_JUSTIFICATION = "bad_justification"
+    BAD_EVIDENCE = "bad_evidence"
     # Peers.
     HANDSHAKE_FAILED = "handshake_failed"
     NOT_A_PEER = "not_a_peer"

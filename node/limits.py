@@ -89,6 +89,12 @@ RECEIPTS_BYTES_MAX: Final = 64 * 1024 * 1024
 """Stored receipts of one block: far above what its cost allows."""
 EVIDENCE_PER_BLOCK_MAX: Final = 16
 """Reports of a validator that signed two things."""
+EVIDENCE_BYTES_MAX: Final = 512
+"""Two statements with signatures have about 350."""
+EVIDENCE_AGE_HEIGHTS_MAX: Final = 900
+"""How long after its height an offence may be recorded: less than the 1,000 headers that every node has."""
+EQUIVOCATIONS_RECORDED_MAX: Final = 64
+"""Offences of one institution that are recorded, for ever: a liar must not fill the state."""
 
 # --- consensus (consensus-critical where it judges messages) ---
 VALIDATORS_MIN: Final = 4
@@ -119,6 +125,11 @@ FUTURE_MESSAGES_PER_PEER_MAX: Final = 16
 """Of a validator for the next height, at most one of them with a block: 33 liars of 100 take 140 MB."""
 EQUIVOCATIONS_PER_VALIDATOR_MAX: Final = 16
 """Reports of one validator at one height; a liar could make two statements in view after view."""
+EVIDENCE_JUDGED_PER_PEER_MAX: Final = 16
+"""Reports from one peer that are examined between two Status ticks; two signatures each."""
+EVIDENCE_POOL_PER_VALIDATOR_MAX: Final = 16
+"""Pieces of evidence against one validator that wait for a block."""
+EVIDENCE_POOL_MAX: Final = 256
 PROPOSALS_JUDGED_PER_PEER_MAX: Final = 4
 """Proposals from one peer that are examined between two Status ticks."""
 STATUSES_PER_PEER_MAX: Final = 8
@@ -446,6 +457,7 @@ assert FRAME_BYTES_MAX > BLOCK_BYTES_MAX
 assert FRAME_BYTES_MAX <= PEER_QUEUE_BYTES_MAX
 assert PEER_KEEPALIVE_MS * 2 < PEER_SILENCE_MAX_MS
 assert VALIDATORS_MAX < PEERS_MAX
+assert EVIDENCE_AGE_HEIGHTS_MAX < TRANSACTION_VALIDITY_HEIGHTS_MAX
 assert GOSSIP_BUNDLE_BYTES_MAX + 2 * TRANSACTION_BYTES_MAX <= FRAME_BYTES_MAX
 assert SYNC_BYTES_MAX <= FRAME_BYTES_MAX
 assert SNAPSHOT_CHUNK_BYTES_MAX < FRAME_BYTES_MAX

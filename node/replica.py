@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar, assert_never
 
+from node import codec
 from node.chain.block import Block, Header
 from node.chain.certificate import (
     Certificate,
@@ -21,6 +22,7 @@ from node.chain.certificate import (
     verify_consensus_signature,
 )
 from node.chain.demerits import Demerits
+from node.chain.evidence import Evidence, make_evidence
 from node.chain.rotation import Rotation, RotationOf
 from node.chain.statements import Commit, Prepare
 from node.chain.validator_set import ValidatorSet
@@ -31,6 +33,7 @@ from node.consensus.effects import (
     BuildBlock,
     CommitBlock,
     Effect,
+    JudgeEvidence,
     LoadBlock,
     Persist,
     Replay,
@@ -60,6 +63,7 @@ from node.consensus.inputs import (
 from node.consensus.messages import (
     BlockReply,
     Decided,
+    EvidenceReport,
     Message,
     NewView,
     Promise,
@@ -121,7 +125,11 @@ class Chain(Protocol):
         ...
 
     def has_pending(self) -> bool:
-        """Tell whether the mempool holds something includable."""
+        """Tell whether the mempool holds something includable, or evidence waits."""
+        ...
+
+    def submit_evidence(self, data: bytes) -> bool:
+        """Take evidence for one of the next blocks; tell whether it is new. Raises: Rejected."""
         ...
 
     def build_block(self, *, proposer: InstitutionId, timestamp_ms: int) -> Block:
@@ -443,12 +451,26 @@ class Replica:
             case Replay(messages):
                 now_ms = environment.now_ms()
                 self._queue.extend(MessageReceived(now_ms, peer, message) for peer, message in messages)
-            case ReportEquivocation():
-                self.counters.equivocations += 1
+            case ReportEquivocation(_, (one, other)):
+                self._take_evidence(self._institution, make_evidence(one, other))
+            case JudgeEvidence(sender, evidence):
+                self._take_evidence(sender, evidence)
             case Persist():
                 raise AssertionError("persisted by _perform")
             case unreachable:
                 assert_never(unreachable)
+
+    def _take_evidence(self, sender: InstitutionId, evidence: Evidence) -> None:
+        """[E4] Keep good evidence for a block; tell all validators of what is new here, once."""
+        try:
+            is_new = self._chain.submit_evidence(codec.encode(evidence))
+        except Rejected as rejection:
+            self._on_rejected(sender, rejection)
+            return
+        if is_new:
+            self.counters.equivocations += 1
+            self._broadcast(EvidenceReport(evidence))
+            self._queue.append(TransactionsPending(self._environment.now_ms()))
 
     def _perform_on_blocks(self, effect: LoadBlock | BuildBlock | ValidateBlock | CommitBlock) -> None:
         """Ask journal or ledger; the answer is the next input."""

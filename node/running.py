@@ -68,8 +68,12 @@ class TimedChain:
         return self._ledger.validators_at(height)
 
     def has_pending(self) -> bool:
-        """Tell whether the mempool holds something includable."""
+        """Tell whether the mempool holds something includable, or evidence waits."""
         return self._ledger.has_pending()
+
+    def submit_evidence(self, data: bytes) -> bool:
+        """Take evidence for one of the next blocks. Raises: Rejected."""
+        return self._ledger.submit_evidence(data)
 
     def build_block(self, *, proposer: InstitutionId, timestamp_ms: int) -> Block:
         """Make a block on the head."""

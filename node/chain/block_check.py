@@ -42,8 +42,6 @@ def check_before_execution(block: Block, head: Header, head_hash: Hash, network:
     if header.proposer is None:
         raise Rejected(Reason.BAD_BLOCK, "proposer: there is none")
     _check_size(block)
-    if block.evidence:
-        raise Rejected(Reason.BAD_BLOCK, f"evidence: {len(block.evidence)} items, this version judges none")
     _check_hash("evidence root", header.evidence_root, evidence_root(block.evidence))
     _check_hash("validators hash", header.validators_hash, head.next_validators_hash)
 

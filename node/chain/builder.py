@@ -119,9 +119,9 @@ def fill_block(
     return Filled(draft.finish(), tuple(refused))
 
 
-def bytes_free_beside(header: Header, parent_certificate: Certificate | None) -> int:
-    """Return how many bytes of a block are left for transactions beside its header and certificate."""
-    return BLOCK_BYTES_MAX - len(codec.encode(Block(header, (), (), parent_certificate))) - 64
+def bytes_free_beside(header: Header, evidence: tuple[bytes, ...], parent_certificate: Certificate | None) -> int:
+    """Return how many bytes of a block are left for transactions beside its header, evidence and certificate."""
+    return BLOCK_BYTES_MAX - len(codec.encode(Block(header, (), evidence, parent_certificate))) - 64
 
 
 def _refusal_alone(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from node.chain.block import Header
 from node.chain.certificate import Certificate, Network
+from node.chain.evidence import Offence
 from node.primitives import Epoch, Hash, Height, TimestampMs
 
 
@@ -29,5 +30,7 @@ class Frame:
     """The one inside the block, so every node reads the same view and the same signers from it."""
     evidence: tuple[bytes, ...] = ()
     """Of the block; in the first block of an epoch its recovery document alone."""
+    offences: tuple[Offence, ...] = ()
+    """What that evidence proves, judged by the sets of its heights."""
     hash_at: Callable[[Height], Hash | None] = no_hash
     """Hash of the block at a height below this one, at least ACTIVATION_AGE_HEIGHTS_MAX back; None further away."""

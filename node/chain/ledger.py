@@ -16,6 +16,9 @@ from node.chain.block_check import check_after_execution, check_before_execution
 from node.chain.builder import bytes_free_beside, fill_block
 from node.chain.certificate import Certificate, Network, VerifyDigest, verify_consensus_signature
 from node.chain.demerits import NO_DEMERITS, Demerits
+from node.chain.equivocations import check_new, choose_evidence
+from node.chain.evidence import Offence, judge
+from node.chain.evidence_pool import EvidencePool
 from node.chain.execution import Execution, execute_block
 from node.chain.frame import Frame
 from node.chain.genesis import genesis_block, genesis_changes
@@ -37,6 +40,7 @@ from node.chain.verification import TransactionCache
 from node.crypto import merkle
 from node.errors import ConfigError, Reason, Rejected, StorageError
 from node.limits import (
+    EVIDENCE_AGE_HEIGHTS_MAX,
     EXECUTIONS_KEPT_MAX,
     HAND_OVERS_PER_PROOF_MAX,
     KEEP_BLOCKS_MIN,
@@ -73,6 +77,7 @@ class Ledger:
         self.version_max = version_max
         """Newest version of the protocol that may judge a block here."""
         self.mempool = Mempool()
+        self.evidence = EvidencePool()
         self._store = store
         self._blocks = BlockStore(store)
         self._last_receipts: tuple[Height, tuple[Receipt, ...]] = (-1, ())
@@ -233,6 +238,23 @@ class Ledger:
         self.mempool.add(parsed)
         return Submission(parsed.id, is_new=True)
 
+    def submit_evidence(self, data: bytes) -> bool:
+        """Take evidence for one of the next blocks; tell whether it is new and worth telling others.
+
+        What waits, is recorded, has become too old or finds no room is not new.
+        Raises: Rejected as `evidence.judge`, where no honest node would have sent it.
+        """
+        try:
+            offence = self._judge(data)
+            if not self.evidence.holds(offence):
+                check_new(self.state, offence)
+                self.evidence.add(offence, data)
+                return True
+        except Rejected as rejection:
+            if rejection.reason not in (Reason.EXPIRED, Reason.ALREADY_EXISTS, Reason.LIMIT_EXCEEDED):
+                raise
+        return False
+
     def pending_transaction(self, tx_id: Hash) -> bytes | None:
         """Return the complete bytes of a waiting transaction."""
         parsed = self.mempool.get(tx_id)
@@ -248,6 +270,8 @@ class Ledger:
             return True
         if self.ignorance is not None:
             return False
+        if len(self.evidence):
+            return True
         frame = self._next_frame(self._head.timestamp_ms + 1)
         spent = 0
         for parsed in self.mempool.transactions():
@@ -280,7 +304,7 @@ class Ledger:
             self.mempool,
             self._recent,
             self._cache,
-            bytes_free=bytes_free_beside(bare, parent_certificate),
+            bytes_free=bytes_free_beside(bare, frame.evidence, parent_certificate),
         )
         for parsed, _ in filled.refused:
             self.mempool.remove(parsed.id)
@@ -472,6 +496,10 @@ class Ledger:
         """
         if self.ignorance is not None:
             raise Rejected(Reason.UNKNOWN_VERSION, self.ignorance)
+        if block is None:
+            offences, evidence = choose_evidence(self.state, self.evidence, self._head.height + 1)
+        else:
+            offences, evidence = tuple(map(self._judge, block.evidence)), block.evidence
         return Frame(
             self.network,
             self.epoch,
@@ -480,9 +508,24 @@ class Ledger:
             self.next_version,
             self._head,
             self._head_certificate if block is None else block.parent_certificate,
-            () if block is None else block.evidence,
+            evidence,
+            offences,
             self._hash_at,
         )
+
+    def _judge(self, data: bytes) -> Offence:
+        """Return what evidence proves, for the next block. Raises: Rejected."""
+        height = self._head.height + 1
+        return judge(data, self.network, self.epoch, height, self.validators_at, self._verify_digest)
+
+    def _can_be_recorded(self, offence: Offence) -> bool:
+        if offence.epoch != self.epoch or offence.height + EVIDENCE_AGE_HEIGHTS_MAX <= self._head.height + 1:
+            return False
+        try:
+            check_new(self.state, offence)
+        except Rejected:
+            return False
+        return True
 
     def _hash_at(self, height: Height) -> Hash | None:
         """Return the hash of a committed block, from its header alone."""
@@ -577,6 +620,7 @@ class Ledger:
         self.mempool.give_turns(served)
         for parsed in self.mempool.drop_expired(block.header.height):
             self._cache.forget(parsed)
+        self.evidence.keep(self._can_be_recorded)
         batch = WriteBatch()
         self._index.add_block(block.header.height, execution.transactions, execution.receipts, batch)
         # Derived: after a crash it is made again from the blocks, so it need not be synced.

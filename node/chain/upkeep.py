@@ -4,9 +4,10 @@ Each step is one call into the module that knows about it; most blocks change no
 Source: PROTOCOL §5.
 """
 
-from node.chain.missed_turns import record_demerits
+from node.chain.equivocations import record_evidence
 from node.chain.frame import Frame
 from node.chain.governance import settle_governance
+from node.chain.missed_turns import record_demerits
 from node.chain.rules.framework import Event
 from node.state.world_state import WorldState
 
@@ -14,7 +15,7 @@ from node.state.world_state import WorldState
 def begin_block(state: WorldState, frame: Frame) -> tuple[Event, ...]:
     """Apply what the block brings beside its transactions. Raises: Rejected."""
     record_demerits(state, frame)
-    return ()
+    return record_evidence(state, frame)
 
 
 def end_block(state: WorldState, frame: Frame) -> tuple[Event, ...]:

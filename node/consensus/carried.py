@@ -37,4 +37,5 @@ class Carried:
     judged: dict[InstitutionId, int]
     answered: dict[InstitutionId, int]
     heard: dict[InstitutionId, int]
-    """All three since the last tick. [B4]"""
+    reported: dict[InstitutionId, int]
+    """All four since the last tick. [B4]"""

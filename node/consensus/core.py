@@ -8,7 +8,7 @@ such as [C2] are those of README.md beside this file.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -16,8 +16,9 @@ import msgspec
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Network, Phase, VerifyDigest, verify_consensus_signature
+from node.chain.evidence import contradiction
 from node.chain.rotation import Rotation, RotationOf
-from node.chain.statements import Commit, Prepare, ProposalHead, SignedPart
+from node.chain.statements import Commit, Prepare, ProposalHead, SignedPart, ViewChangeHead
 from node.chain.validator_set import ValidatorSet
 from node.consensus import body, status, view_change
 from node.consensus.carried import Carried
@@ -26,6 +27,7 @@ from node.consensus.effects import (
     BuildBlock,
     CommitBlock,
     Effect,
+    JudgeEvidence,
     Persist,
     Replay,
     ReportEquivocation,
@@ -54,6 +56,7 @@ from node.consensus.messages import (
     BlockReply,
     BlockRequest,
     Decided,
+    EvidenceReport,
     KeptBlock,
     Message,
     NewView,
@@ -78,6 +81,7 @@ from node.limits import (
     BLOCK_ANSWERS_PER_PEER_MAX,
     CLOCK_AHEAD_MAX_MS,
     EQUIVOCATIONS_PER_VALIDATOR_MAX,
+    EVIDENCE_JUDGED_PER_PEER_MAX,
     FUTURE_MESSAGES_PER_PEER_MAX,
     HEARTBEAT_MS,
     PROPOSALS_JUDGED_PER_PEER_MAX,
@@ -119,7 +123,8 @@ class Core:
         self._judged: Counter[InstitutionId] = Counter()
         self._answered: Counter[InstitutionId] = Counter()
         self._heard: Counter[InstitutionId] = Counter()
-        """All three are spent quotas, forgiven at each tick. [B4]"""
+        self._reported: Counter[InstitutionId] = Counter()
+        """All four are spent quotas, forgiven at each tick. [B4]"""
         self._is_ticking = False
         """The first tick was asked for."""
         if carried is not None:
@@ -155,6 +160,7 @@ class Core:
             judged=dict(self._judged),
             answered=dict(self._answered),
             heard=dict(self._heard),
+            reported=dict(self._reported),
         )
 
     def _take_up(self, carried: Carried) -> None:
@@ -168,6 +174,7 @@ class Core:
         self._judged.update(carried.judged)
         self._answered.update(carried.answered)
         self._heard.update(carried.heard)
+        self._reported.update(carried.reported)
         self._is_ticking = carried.height > 0
 
     def step(self, event: Input) -> tuple[Effect, ...]:
@@ -336,6 +343,8 @@ class Core:
                 return
             case Decided(_, certificate):
                 epoch, height = certificate.epoch, certificate.height
+            case EvidenceReport(evidence):
+                epoch, height = evidence.epoch, evidence.height
             case Proposal() | NewView() | Prepare() | Commit() | ViewChange():
                 head = header_of(message)
                 epoch, height = head.epoch, head.height
@@ -345,6 +354,10 @@ class Core:
         current = self.state.context.height
         if height > current:
             self._on_early(sender, height, message)
+        if isinstance(message, EvidenceReport):
+            if height <= current:
+                yield from self._on_report(sender, message)
+            return
         if height != current or self.state.is_decided:
             return
         if isinstance(message, Decided):
@@ -412,7 +425,7 @@ class Core:
         if head.view == state.view and state.accepted_hash is not None:  # [A7]
             if head.block_hash != state.accepted_hash and state.accepted is not None:
                 self._verifier.check_signature(state.context.validators, head)
-                yield from self._accuse(state.accepted.head, head)
+                yield from self._compare(head, [state.accepted.head])
             return
         if message in state.judging:
             return
@@ -421,6 +434,10 @@ class Core:
         if sender != self._options.institution:
             self._judged[sender] += 1
         check_proposal(self._verifier, state.context, message, now_ms)
+        yield from self._compare(head, [waiting.head for waiting in state.judging])
+        if isinstance(message, NewView):
+            for change in message.view_changes:
+                yield from self._compare(change, self._said_beside(change))
         if head.block_hash in state.blocks:
             yield from self._accept(now_ms, message)
         else:
@@ -453,10 +470,12 @@ class Core:
         if earlier == vote:
             return
         self._verifier.check_signature(state.context.validators, vote)
-        if earlier is None:
-            state.votes.add(vote)
-        elif earlier.block_hash != vote.block_hash:
-            yield from self._accuse(earlier, vote)
+        if earlier is not None:
+            yield from self._compare(vote, [earlier])
+            return
+        state.votes.add(vote)
+        if isinstance(vote, Commit):
+            yield from self._compare(vote, state.view_changes.of(vote.validator))
 
     def _on_view_change(self, message: ViewChange) -> Iterator[Effect]:
         """[V3] Keep a ViewChange that proves its claim; others count for nothing."""
@@ -471,17 +490,34 @@ class Core:
             state.view_changes.add(message)
         elif earlier.head != head:
             self._verifier.check_signature(state.context.validators, head)
-            yield from self._accuse(earlier.head, head)
+        yield from self._compare(head, self._said_beside(head))
 
-    def _accuse(self, first: SignedPart, second: SignedPart) -> Iterator[Effect]:
-        """[E1] Two genuine, different statements for one place: reported once, a few of one validator."""
+    def _said_beside(self, change: ViewChangeHead) -> Iterator[SignedPart]:
+        """Return what its signer has said, as far as it is held, that a ViewChange must agree with."""
         state = self.state
-        key = (first.validator, first.view, type(first).__name__)
-        reports = sum(1 for validator, _, _ in state.accused if validator == first.validator)
-        if key in state.accused or reports >= EQUIVOCATIONS_PER_VALIDATOR_MAX:
-            return
-        state.accused.add(key)
-        yield ReportEquivocation(state.context.institution(first.validator), (first, second))
+        yield from state.view_changes.of(change.validator)
+        yield from state.votes.commits_of(change.validator)
+
+    def _compare(self, said: SignedPart, others: Iterable[SignedPart]) -> Iterator[Effect]:
+        """[E1] [E2] Report a genuine statement that contradicts another one; once each, a few of one validator."""
+        state = self.state
+        for other in others:
+            kind = contradiction(said, other)
+            if kind is None:
+                continue
+            key = (said.validator, min(said.view, other.view), int(kind))
+            reports = sum(1 for validator, _, _ in state.accused if validator == said.validator)
+            if key in state.accused or reports >= EQUIVOCATIONS_PER_VALIDATOR_MAX:
+                continue
+            state.accused.add(key)
+            yield ReportEquivocation(state.context.institution(said.validator), (other, said))
+
+    def _on_report(self, sender: InstitutionId, report: EvidenceReport) -> Iterator[Effect]:
+        """[E4] Have the ledger judge what somebody else has found, a few per peer and tick."""
+        if self._reported[sender] >= EVIDENCE_JUDGED_PER_PEER_MAX:
+            raise Rejected(Reason.QUOTA_EXCEEDED, f"{self._reported[sender]} reports of {sender} were judged")
+        self._reported[sender] += 1
+        yield JudgeEvidence(sender, report.evidence)
 
     def _on_block_request(self, sender: InstitutionId, request: BlockRequest) -> Iterator[Effect]:
         """[D2] Give a body that we kept, a few per peer and tick."""
@@ -557,7 +593,7 @@ class Core:
             yield from view_change.propose_built(state, block)  # [P3]
             return
         is_heartbeat = header.timestamp_ms >= state.context.head.timestamp_ms + HEARTBEAT_MS
-        if state.step is not Step.WAITING or not (block.transactions or is_heartbeat):  # [P2]
+        if state.step is not Step.WAITING or not (block.transactions or block.evidence or is_heartbeat):  # [P2]
             return
         assert state.me is not None
         state.proposed = 0
@@ -617,6 +653,7 @@ class Core:
         self._judged.clear()
         self._answered.clear()
         self._heard.clear()
+        self._reported.clear()
         state.has_pending = event.has_pending
         self._may_build_again()
         yield self._tick(state.context.height)

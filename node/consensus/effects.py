@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate
+from node.chain.evidence import Evidence
 from node.chain.statements import SignedPart
 from node.consensus.inputs import Timer
 from node.consensus.messages import Message, Record, Signed, Status
@@ -130,6 +131,14 @@ class ReportEquivocation:
     evidence: tuple[SignedPart, SignedPart]
 
 
+@dataclass(frozen=True, slots=True)
+class JudgeEvidence:
+    """Have evidence that a peer sent judged by the ledger; what is new goes to everybody, once. [E4]"""
+
+    sender: InstitutionId
+    evidence: Evidence
+
+
 Effect: TypeAlias = (
     Persist
     | SignAndBroadcast
@@ -146,4 +155,5 @@ Effect: TypeAlias = (
     | RequestSync
     | Replay
     | ReportEquivocation
+    | JudgeEvidence
 )

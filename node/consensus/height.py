@@ -103,8 +103,8 @@ class HeightState:
     fetches: dict[Hash, Fetch] = field(default_factory=dict)
     decision: Certificate | None = None
     """A commit certificate; its block may still be missing."""
-    accused: set[tuple[ValidatorIndex, View, str]] = field(default_factory=set)
-    """Whose equivocation was reported: once per validator, view and type, a few of each validator. [E1]"""
+    accused: set[tuple[ValidatorIndex, View, int]] = field(default_factory=set)
+    """Whose equivocation was reported: once per validator, view and kind, a few of each validator. [E1]"""
 
     @property
     def is_decided(self) -> bool:

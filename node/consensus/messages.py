@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Network
+from node.chain.evidence import Evidence
 from node.chain.statements import (
     Commit,
     Prepare,
@@ -152,12 +153,18 @@ class SignsFrom(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     height: Uint
 
 
+class EvidenceReport(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=14):
+    """Proof that a validator contradicted itself; it speaks for itself, so it is not signed."""
+
+    evidence: Evidence
+
+
 AnyProposal: TypeAlias = Proposal | NewView
 Vote: TypeAlias = Prepare | Commit
 Promise: TypeAlias = AnyProposal | Vote | ViewChange
 """What binds its signer: persisted, then signed at most once per (epoch, height, view, step)."""
 Signed: TypeAlias = Promise | Status
-Message: TypeAlias = Signed | BlockRequest | BlockReply | Decided
+Message: TypeAlias = Signed | BlockRequest | BlockReply | Decided | EvidenceReport
 Record: TypeAlias = PromisedProposal | Vote | ViewChange | Prepared | KeptBlock | SignsFrom
 """What a replica must have on disk before it acts on it."""
 S = TypeVar("S", bound=Signed)

@@ -93,9 +93,9 @@ def _check_fresh(context: HeightContext, block: Block, proposer: ValidatorIndex,
 
 
 def _check_heartbeat(context: HeightContext, block: Block) -> None:
-    """[A3] An empty block of view 0 is a heartbeat: not before 60 s after its parent."""
+    """[A3] A block of view 0 without transactions and evidence is a heartbeat: not before 60 s after its parent."""
     earliest = context.head.timestamp_ms + HEARTBEAT_MS
-    if not block.transactions and block.header.timestamp_ms < earliest:
+    if not (block.transactions or block.evidence) and block.header.timestamp_ms < earliest:
         raise Rejected(
             Reason.BAD_TIMESTAMP,
             f"empty block at {block.header.timestamp_ms} ms, allowed from {earliest} ms",

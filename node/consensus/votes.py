@@ -4,8 +4,10 @@ Nothing here verifies; only what is genuine is added. Votes of different views a
 each tally is for one (phase, view, block hash).
 """
 
+from collections.abc import Iterator
+
 from node.chain.certificate import Certificate, Phase, VoteSignature
-from node.chain.statements import Commit, Prepare
+from node.chain.statements import Commit, Prepare, ViewChangeHead
 from node.chain.validator_set import ValidatorSet
 from node.consensus.messages import ViewChange, Vote
 from node.crypto.signing import Algorithm
@@ -55,6 +57,12 @@ class VoteBook:
         if phase is Phase.COMMIT and len(tally) >= self._validators.quorum and self.decided is None:
             self.decided = (vote.view, vote.block_hash)
 
+    def commits_of(self, validator: ValidatorIndex) -> Iterator[Commit]:
+        """Yield the Commits of a validator that are held."""
+        for vote in self._held.get((Phase.COMMIT, validator), {}).values():
+            if isinstance(vote, Commit):
+                yield vote
+
     @property
     def voter_count(self) -> int:
         """How many distinct members voted at this height at all. [T1]"""
@@ -100,6 +108,10 @@ class ViewChangeBook:
     def held(self, validator: ValidatorIndex, view: View) -> ViewChange | None:
         """Return a validator's ViewChange to a view, or None."""
         return self._held.get(validator, {}).get(view)
+
+    def of(self, validator: ValidatorIndex) -> list[ViewChangeHead]:
+        """Return the heads of a validator's ViewChanges that are held."""
+        return [message.head for message in self._held.get(validator, {}).values()]
 
     def wants(self, validator: ValidatorIndex, view: View) -> bool:
         """Tell whether a ViewChange would be kept; asked before its signatures are checked."""

@@ -141,6 +141,11 @@ def validators(*parts: str) -> str:
     return "/".join(("val", *parts))
 
 
+def equivocations(institution: InstitutionId) -> str:
+    """`val/equivocation/<institution>`: what it was proven to have signed twice."""
+    return validators("equivocation", institution)
+
+
 def parameters(*parts: str) -> str:
     """`par/…`: what the network agreed on."""
     return "/".join(("par", *parts))

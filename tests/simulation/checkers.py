@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate
-from node.chain.statements import Commit, Prepare
+from node.chain.evidence import contradiction
+from node.chain.statements import Commit, Prepare, SignedPart
 from node.consensus.messages import Message, NewView, Proposal, ViewChange, header_of
 from node.crypto.hashing import Tag, sha256
 from node.primitives import Hash
@@ -31,6 +32,8 @@ class Checkers:
     """(validator, height, view, type) → digest of what an honest validator said there."""
     _left: dict[tuple[int, int], int] = field(default_factory=dict)
     """(validator, height) → highest view that it asked for."""
+    _statements: dict[tuple[int, int], list[SignedPart]] = field(default_factory=dict)
+    """(validator, height) → everything that an honest validator signed there."""
     _prepared: dict[tuple[int, int], tuple[int, Hash]] = field(default_factory=dict)
     """(validator, height) → highest (view, block) that it committed to."""
 
@@ -41,6 +44,7 @@ class Checkers:
         head = header_of(message)
         if head.validator != validator:
             return
+        self._no_contradiction(validator, head)
         self._no_vote_below(validator, message)
         self._no_double_vote(validator, message)
         place = (validator, head.height)
@@ -85,6 +89,17 @@ class Checkers:
         for transaction, included in self.acknowledged.items():
             if included <= height and state.get(transaction) != included:
                 raise Violation(f"durability: {name} has lost {transaction!r} of height {included}")
+
+    def _no_contradiction(self, validator: int, head: SignedPart) -> None:
+        """Nothing that an honest validator ever signed, before a crash or after it, is evidence against it."""
+        said = self._statements.setdefault((validator, head.height), [])
+        if head in said:
+            return
+        for earlier in said:
+            kind = contradiction(head, earlier)
+            if kind is not None:
+                raise Violation(f"evidence: validator {validator} can be accused of {kind.name} at {head.height}")
+        said.append(head)
 
     def _no_double_vote(self, validator: int, message: Prepare | Commit | ViewChange | Proposal | NewView) -> None:
         head = header_of(message)

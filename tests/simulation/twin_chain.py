@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, evidence_root, transactions_root
 from node.chain.certificate import Certificate, Network, VerifyDigest
 from node.chain.demerits import NO_DEMERITS, Demerits
+from node.chain.evidence import Offence, Place, judge
 from node.chain.missed_turns import demerits_after
 from node.chain.validator_set import ValidatorSet
 from node.crypto.hashing import Tag, sha256, tagged
 from node.crypto.merkle import EMPTY_ROOT
 from node.errors import Reason, Rejected
+from node.limits import EVIDENCE_PER_BLOCK_MAX
 from node.primitives import NO_HASH, Hash
 
 BLOCK_TRANSACTIONS = 8
@@ -67,6 +69,10 @@ class TwinChain:
         self.state: dict[bytes, int] = {}
         self.state_root = genesis.state_root
         self.demerits: Demerits = NO_DEMERITS
+        self.recorded: dict[tuple[str, Place], int] = {}
+        """Height at which each offence was recorded."""
+        self._evidence: dict[bytes, Offence] = {}
+        """Good evidence that waits for a block."""
         self.mempool: dict[bytes, None] = {}
         self._genesis = genesis
         self._validators = validators
@@ -95,7 +101,16 @@ class TwinChain:
         return self._validators
 
     def has_pending(self) -> bool:
-        return bool(self.mempool)
+        return bool(self.mempool) or bool(self._evidence)
+
+    def submit_evidence(self, data: bytes) -> bool:
+        """Keep good evidence of an offence that is neither recorded nor waits."""
+        offence = self._judge(data)
+        known = {(waiting.institution, waiting.place) for waiting in self._evidence.values()} | self.recorded.keys()
+        if (offence.institution, offence.place) in known:
+            return False
+        self._evidence[data] = offence
+        return True
 
     def submit(self, transaction: bytes) -> bool:
         """Take a transaction into the mempool; False when it is known."""
@@ -114,6 +129,7 @@ class TwinChain:
         height = head.height + 1
         root = self._root_after(transactions, height)
         parent_certificate = self.head_certificate
+        evidence = tuple(self._evidence)[:EVIDENCE_PER_BLOCK_MAX]
         header = Header(
             version=PROTOCOL_VERSION,
             chain_id=CHAIN_ID,
@@ -122,7 +138,7 @@ class TwinChain:
             parent_hash=head.hash(),
             timestamp_ms=timestamp_ms,
             transactions_root=_transactions_root(transactions),
-            evidence_root=EMPTY_ROOT,
+            evidence_root=evidence_root(evidence),
             state_root=root,
             receipts_root=EMPTY_ROOT,
             validators_hash=self._validators.hash,
@@ -130,7 +146,7 @@ class TwinChain:
             parent_certificate_hash=certificate_hash(parent_certificate),
             proposer=proposer,
         )
-        block = Block(header, tuple(transactions), (), parent_certificate)
+        block = Block(header, tuple(transactions), evidence, parent_certificate)
         self._valid[block.hash()] = root
         return block
 
@@ -159,6 +175,9 @@ class TwinChain:
             set(block.transactions)
         ) != len(block.transactions):
             raise Rejected(Reason.DUPLICATE, "a transaction is empty or repeated")
+        offences = [(offence.institution, offence.place) for offence in map(self._judge, block.evidence)]
+        if len(set(offences)) < len(offences) or not self.recorded.keys().isdisjoint(offences):
+            raise Rejected(Reason.DUPLICATE, "an offence is repeated")
         root = self._root_after(block.transactions, header.height)
         if header.state_root != root:
             raise Rejected(Reason.WRONG_ROOT, "state root")
@@ -201,6 +220,9 @@ class TwinChain:
             raise Rejected(Reason.BAD_CERTIFICATE, "parent certificate is for something else")
         certificate.check(self.network, self._validators, self._verify_digest)
 
+    def _judge(self, data: bytes) -> Offence:
+        return judge(data, self.network, 0, self.head.height + 1, self.validators_at, self._verify_digest)
+
     def _root_after(self, transactions: Sequence[bytes], height: int) -> Hash:
         root = self.state_root
         for transaction in transactions:
@@ -211,6 +233,14 @@ class TwinChain:
         height = block.header.height
         if block.parent_certificate is not None:
             self.demerits = demerits_after(self.demerits, self._validators, parent, block.parent_certificate)
+        for data in block.evidence:
+            offence = judge(data, self.network, 0, height, lambda _: self._validators, self._verify_digest)
+            self.recorded[offence.institution, offence.place] = height
+        self._evidence = {
+            data: offence
+            for data, offence in self._evidence.items()
+            if (offence.institution, offence.place) not in self.recorded and height < offence.height + 800
+        }
         self.state_root = self._root_after(block.transactions, height)
         for transaction in block.transactions:
             self.state[transaction] = height

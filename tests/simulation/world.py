@@ -11,8 +11,9 @@ from random import Random
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate
+from node.chain.evidence import decode_evidence
 from node.chain.rotation import Rotation, RotationOf, proposer_order
-from node.consensus.effects import Effect
+from node.consensus.effects import Effect, ReportEquivocation
 from node.consensus.inputs import Input, Timer, TimerKind
 from node.crypto.hashing import sha256
 from node.errors import Rejected
@@ -151,6 +152,11 @@ class Node:
 
     def stepped(self, event: Input, effects: Sequence[Effect]) -> None:
         self.world.steps += 1
+        if not self.is_judged:
+            return
+        for effect in effects:
+            if isinstance(effect, ReportEquivocation):
+                self.world.on_accused(self, effect.institution)
 
     def rejected(self, sender: str, rejection: Rejected) -> None:
         self.world.on_refused(self, rejection)
@@ -159,6 +165,9 @@ class Node:
     def committed(self, block: Block, certificate: Certificate) -> None:
         if self.is_judged:
             self.world.checkers.on_committed(self.name, block, certificate, self.chain.executed_root())
+            for data in block.evidence:
+                accused = decode_evidence(data).parts[0].validator
+                self.world.on_accused(self, self.world.names[accused])
             self.world.on_decided(self, block, certificate)
             self.world.trace(f"{self.name} {block.header.height} {block.hash().hex()}")
 
@@ -190,6 +199,8 @@ class World:
         self.journal_alone = journal_alone
         self.refusals = 0
         self.rejections: dict[str, int] = {}
+        self.accusations: set[str] = set()
+        """Validators that honest nodes have caught contradicting themselves."""
         self._heap: list[tuple[int, int, Node | None, Callable[[], None]]] = []
         self._count = 0
         self._trace = hashlib.sha256()
@@ -262,6 +273,12 @@ class World:
 
     def on_refused(self, node: Node, rejection: Rejected) -> None:
         """A node has refused something; for worlds that keep a transcript."""
+
+    def on_accused(self, node: Node, accused: str) -> None:
+        """An honest node says, or has committed a block that says, that a validator contradicted itself."""
+        self.accusations.add(accused)
+        if any(other.name == accused for other in self.honest()):
+            raise Violation(f"evidence: {node.name} accuses {accused}, which is honest")
 
     def honest(self) -> list[Node]:
         return [node for node in self.nodes if node.is_judged]

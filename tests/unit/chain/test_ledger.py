@@ -9,7 +9,7 @@ from node import codec
 from node.chain import block_check
 from node.chain import ledger as ledger_module
 from node.chain.answers import Committed, CredentialPath, LocatedCredential, Submission
-from node.chain.block import Block, evidence_root
+from node.chain.block import Block
 from node.chain.certificate import Certificate, Phase
 from node.chain.index import INDEX_HEIGHT, Place
 from node.chain.ledger import Ledger
@@ -140,7 +140,7 @@ def test_block_with_another_body_is_refused_even_when_its_header_is_known(chain:
     chain.ledger.validate_block(block)
     for forged, name in (
         (msgspec.structs.replace(block, transactions=()), "transactions root"),
-        (msgspec.structs.replace(block, evidence=(b"x",)), "evidence"),
+        (msgspec.structs.replace(block, evidence=(b"x",)), "evidence root"),
         (msgspec.structs.replace(block, parent_certificate=None), "parent certificate hash"),
     ):
         reason, detail = refusal(lambda forged=forged: chain.ledger.validate_block(forged))  # type: ignore[misc]  # bound now
@@ -161,16 +161,6 @@ def test_block_larger_than_the_store_reads_is_refused(chain: TestChain, monkeypa
     )
     monkeypatch.setattr(block_check, "BLOCK_BYTES_MAX", size)
     twin.ledger.validate_block(block)
-
-
-def test_evidence_is_refused_until_it_is_judged(chain: TestChain) -> None:
-    """Bytes that nobody checks do not go onto the chain."""
-    block = with_header(chain.build(), evidence_root=evidence_root([b"x"]))
-    forged = msgspec.structs.replace(block, evidence=(b"x",))
-    assert refusal(lambda: chain.ledger.validate_block(forged)) == (
-        Reason.BAD_BLOCK,
-        "evidence: 1 items, this version judges none",
-    )
 
 
 # --- parent certificates ---

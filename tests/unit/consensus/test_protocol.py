@@ -6,14 +6,18 @@ from typing import TypeVar
 import msgspec
 import pytest
 
+from node import codec
 from node.chain.certificate import Phase
 from node.chain.demerits import NO_DEMERITS, Demerit, Demerits
+from node.chain.evidence import make_evidence
 from node.chain.missed_turns import demerits_after, record_demerits
-from node.chain.statements import Commit, Prepare
+from node.chain.statements import Commit, Prepare, SignedPart
+from node.consensus import verification
 from node.consensus.effects import (
     BuildBlock,
     CommitBlock,
     Effect,
+    JudgeEvidence,
     LoadBlock,
     Persist,
     Replay,
@@ -41,6 +45,7 @@ from node.consensus.messages import (
     BlockReply,
     BlockRequest,
     Decided,
+    EvidenceReport,
     KeptBlock,
     NewView,
     Prepared,
@@ -55,7 +60,7 @@ from node.consensus.messages import (
     with_signature,
 )
 from node.crypto import verified
-from node.errors import Reason
+from node.errors import Reason, Rejected
 from node.limits import (
     CLOCK_AHEAD_MAX_MS,
     FUTURE_MESSAGES_PER_PEER_MAX,
@@ -69,6 +74,14 @@ from tests.unit.chain.kit import TestChain
 from tests.unit.consensus.desk import NOW_MS, Desk, broadcasts, records, sends, timers
 
 S = TypeVar("S", bound=Signed)
+
+
+class AllGenuine(verification.Verifier):
+    """Takes every signature for genuine."""
+
+    def is_genuine(self, public_key: bytes, digest: bytes, signature: bytes) -> bool:
+        """Say yes."""
+        return True
 
 
 def unsigned(message: S) -> S:
@@ -1297,6 +1310,139 @@ def test_e1_two_proposals_and_two_view_changes_are_evidence_too() -> None:
         (proposals[0].head, proposals[1].head),
         (changes[0].head, changes[1].head),
     ]
+
+
+def accused(effects: list[Effect]) -> list[tuple[SignedPart, SignedPart]]:
+    """The statements of each report."""
+    return [effect.evidence for effect in effects if isinstance(effect, ReportEquivocation)]
+
+
+def test_e1_another_signature_under_the_same_content_is_no_second_statement() -> None:
+    """[E1] A key can make several signatures for one digest; repeats of each kind accuse nobody."""
+    desk = Desk()
+    index = desk.others[0]
+    block = desk.block()
+    statements = [
+        desk.prepare(index, 0, block.hash()),
+        desk.commit(index, 0, block.hash()),
+        desk.view_change(index, 1, desk.certificate(Phase.PREPARE, 0, block.hash())),
+        desk.proposal(block),
+    ]
+    again = [with_signature(message, b"other".ljust(64)) for message in statements]
+    desk.core._verifier = AllGenuine(desk.network, desk.ring.verify)
+    assert accused(desk.receive(*statements, *again, *statements)) == []
+
+
+def test_e1_two_proposals_of_which_none_is_accepted_yet_are_compared_too() -> None:
+    """[E1] The ledger still judges the first when the second comes."""
+    desk = Desk()
+    first, second = (desk.proposal(desk.block(0, text)) for text in (b"one", b"two"))
+    sender = desk.name(first.head.validator)
+    effects = [*desk.core.step(MessageReceived(NOW_MS, sender, first))]
+    effects += desk.core.step(MessageReceived(NOW_MS, sender, second))
+    assert accused(effects) == [(first.head, second.head)]
+
+
+def test_e1_view_changes_inside_a_new_view_are_compared_with_those_received() -> None:
+    """[E1] A liar told the proposer of view 1 another claim than us."""
+    desk = Desk()
+    liar = desk.others[0]
+    block = desk.block()
+    claim = desk.certificate(Phase.PREPARE, 0, block.hash())
+    told_us, told_the_proposer = desk.view_change(liar, 1), desk.view_change(liar, 1, claim)
+    changes = [told_the_proposer, *(desk.view_change(index, 1, claim) for index in desk.others[1:])]
+    effects = desk.receive(told_us, desk.new_view(1, block, changes, claim))
+    assert accused(effects) == [(told_us.head, told_the_proposer.head)]
+
+
+@pytest.mark.parametrize("commit_first", [True, False])
+def test_e2_commit_and_a_view_change_that_denies_it_are_evidence(commit_first: bool) -> None:
+    """[E2] Whichever comes first; the ViewChange of another member with the same words is none."""
+    desk = Desk(7)
+    liar, honest = desk.others[:2]
+    commit = desk.commit(liar, 0, desk.block().hash())
+    denial = desk.view_change(liar, 1)
+    order = [commit, denial] if commit_first else [denial, commit]
+    effects = desk.receive(desk.view_change(honest, 1), *order)
+    parts = (commit, denial.head) if commit_first else (denial.head, commit)
+    assert accused(effects) == [parts]
+
+
+def test_e2_a_claim_that_covers_the_commit_is_none() -> None:
+    """[E2] The block that was committed to, or one of a higher view."""
+    desk = Desk(7)
+    index = desk.others[0]
+    block_hash = desk.block().hash()
+    claims = [desk.certificate(Phase.PREPARE, 0, block_hash), desk.certificate(Phase.PREPARE, 2, b"x" * 32)]
+    effects = desk.receive(
+        desk.commit(index, 0, block_hash), desk.view_change(index, 1, claims[0]), desk.view_change(index, 3, claims[1])
+    )
+    assert accused(effects) == []
+
+
+def report(desk: Desk, *, height: int = 1, epoch: int = 0, number: int = 0) -> EvidenceReport:
+    """Evidence of two Prepares at a height."""
+    index = desk.others[0]
+    votes = [
+        desk.signed(Prepare(epoch, height, number, block_hash, index, UNSIGNED))
+        for block_hash in (b"x" * 32, b"y" * 32)
+    ]
+    return EvidenceReport(make_evidence(votes[0], votes[1]))
+
+
+def test_e4_reports_are_judged_by_the_ledger() -> None:
+    """[E4] Also when the height is decided; sixteen of one peer between two ticks."""
+    desk = Desk()
+    sender = desk.name(desk.others[1])
+    for number in range(16):
+        message = report(desk, number=number)
+        assert desk.receive(message, sender=desk.others[1]) == [JudgeEvidence(sender, message.evidence)]
+    rejection = desk.refused(report(desk, number=17), sender=desk.others[1])
+    assert (rejection.reason, rejection.detail) == (Reason.QUOTA_EXCEEDED, f"16 reports of {sender} were judged")
+    desk.fire(TimerKind.TICK)
+    assert len(desk.receive(report(desk, number=17), sender=desk.others[1])) == 1
+
+
+def test_e4_a_report_of_the_next_height_waits_for_it() -> None:
+    """[E4] Its set is not known before; one of a height above is only a hint that we are behind."""
+    desk = Desk()
+    early, sender = report(desk, height=2), desk.others[1]
+    assert desk.receive(early, report(desk, height=3), sender=sender) == []
+    assert Replay(((desk.name(sender), early),)) in start_height_2(desk)
+    assert desk.receive(early, sender=sender) == [JudgeEvidence(desk.name(sender), early.evidence)]
+
+
+def test_e4_evidence_alone_is_something_to_include() -> None:
+    """[E4] [P1] [A3] Its block needs no transactions and no heartbeat, in making it and in accepting it."""
+    desk = Desk(role=0, has_pending=True)
+    assert desk.chain.submit_evidence(codec.encode(report(desk).evidence))
+    effects = desk.build(desk.opening)
+    (proposal,) = (message for message in broadcasts(effects) if isinstance(message, Proposal))
+    assert (len(proposal.block.transactions), len(proposal.block.evidence)) == (0, 1)
+    other = Desk()
+    assert [type(message) for message in broadcasts(other.receive(other.signed(proposal)))] == [Prepare]
+
+
+def test_e5_evidence_of_an_old_epoch_is_refused() -> None:
+    """[E5] By the core before anything is checked, and by the chain that carries it."""
+    desk = Desk()
+    old = report(desk, epoch=1)
+    rejection = desk.refused(old)
+    assert (rejection.reason, rejection.detail) == (Reason.WRONG_EPOCH, "epoch 1 instead of 0")
+    with pytest.raises(Rejected) as refused:
+        desk.chain.submit_evidence(codec.encode(old.evidence))
+    assert (refused.value.reason, refused.value.detail) == (Reason.WRONG_EPOCH, "evidence of epoch 1, this is 0")
+
+
+def test_e5_who_was_caught_goes_on_voting() -> None:
+    """[E5] Never an ejection: its later votes count like anybody's."""
+    desk = Desk()
+    liar, other = desk.others[:2]
+    block = desk.block()
+    lies = [desk.prepare(liar, 0, block.hash()), desk.prepare(liar, 0, b"x" * 32)]
+    effects = desk.receive(desk.proposal(block), *lies, desk.prepare(other, 0, block.hash()))
+    assert len(accused(effects)) == 1
+    assert [type(message) for message in broadcasts(effects)] == [Prepare, Commit]
 
 
 def test_an_observer_counts_only_what_is_final() -> None:
