@@ -282,33 +282,3 @@ def test_reported_evidence_is_passed_on_once_and_bad_evidence_is_refused() -> No
     diary.receive(*reports, *reports)
     assert evidence_reports(diary) == [reports[0]]
     assert diary.rejected_messages == [(desk.name(desk.others[0]), Reason.BAD_EVIDENCE)] * 2
-
-
-def evidence_reports(diary: Diary) -> list[EvidenceReport]:
-    """Everything said about others."""
-    return [message for message in diary.sent if isinstance(message, EvidenceReport)]
-
-
-def test_evidence_is_told_once_and_waits_for_a_block() -> None:
-    """[E4] Seen by ourselves, then reported by two others: one report of ours, one count, something to include."""
-    desk = Desk()
-    diary = Diary(desk)
-    votes = [desk.prepare(desk.others[0], 0, block_hash) for block_hash in (b"x" * 32, b"y" * 32)]
-    report = EvidenceReport(make_evidence(votes[0], votes[1]))
-    diary.receive(*votes, report, report)
-    assert evidence_reports(diary) == [report]
-    assert diary.replica.counters.equivocations == 1
-    assert desk.chain.has_pending()
-    assert diary.timers[TimerKind.VIEW][0] == Timer(TimerKind.VIEW, 1, 0)
-
-
-def test_reported_evidence_is_passed_on_once_and_bad_evidence_is_refused() -> None:
-    """[E4] Who was not there hears of it too; what proves nothing goes no further."""
-    desk = Desk()
-    diary = Diary(desk)
-    votes = [desk.prepare(desk.others[0], 0, block_hash) for block_hash in (b"x" * 32, b"y" * 32)]
-    forged = [msgspec.structs.replace(vote, signature=bytes(64)) for vote in votes]
-    reports = [EvidenceReport(make_evidence(pair[0], pair[1])) for pair in (votes, forged)]
-    diary.receive(*reports, *reports)
-    assert evidence_reports(diary) == [reports[0]]
-    assert diary.rejected_messages == [(desk.name(desk.others[0]), Reason.BAD_EVIDENCE)] * 2
