@@ -18,7 +18,7 @@ PROMISED = {
     *("state_keys", "db_bytes", "mempool_transactions", "mempool_bytes", "rejected"),
     *("peers", "peer_height", "p2p_bytes", "p2p_queue", "rpc_requests", "rpc_seconds"),
     *("head_age_seconds", "sync_lag_blocks", "clock_skew_seconds", "disk_free_bytes"),
-    *("signer_reachable", "backup_age_seconds"),
+    *("signer_reachable", "backup_age_seconds", "loop_lag_seconds"),
 }
 LABELS = {
     "proposals": ("result",),
