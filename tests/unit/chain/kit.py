@@ -148,6 +148,8 @@ def genesis(
     *,
     required: dict[InstitutionId, Sequence[RequiredSignatures]] | None = None,
     parameters: Parameters = PARAMETERS,
+    validators: Sequence[InstitutionId] = VALIDATORS,
+    protocol_version: int = PROTOCOL_VERSION,
 ) -> GenesisDocument:
     """Return the genesis of the test network."""
     return make_genesis(
@@ -155,11 +157,18 @@ def genesis(
         time_ms=GENESIS_TIME_MS,
         dids={},
         institution_keys={id_: tuple(key.in_genesis for key in genesis_keys(id_)) for id_ in ROLES},
-        validators=[Validator(id_, Key(id_, Purpose.CONSENSUS).public_key) for id_ in VALIDATORS],
+        validators=[Validator(id_, Key(id_, Purpose.CONSENSUS).public_key) for id_ in validators],
         governance=Governance(
             3, tuple(GovernanceKey(id_, 1, Key(id_, Purpose.GOVERNANCE).public_key) for id_ in VALIDATORS)
         ),
+        protocol_version=protocol_version,
     )
+
+
+def consensus_key(member: Validator) -> Key:
+    """Return the key of a validator by its public key: the first that it had, or one of the next."""
+    numbered = (Key(member.institution, Purpose.CONSENSUS, number) for number in range(8))
+    return next(key for key in numbered if key.public_key == member.public_key)
 
 
 def certify(
@@ -176,10 +185,7 @@ def certify(
     """Return a certificate signed by the first Q members, or by those given."""
     digest = vote_digest(network, phase, epoch, height, view, block_hash)
     chosen = range(validators.quorum) if members is None else members
-    votes = tuple(
-        VoteSignature(index, Key(validators.members[index].institution, Purpose.CONSENSUS).sign(digest))
-        for index in chosen
-    )
+    votes = tuple(VoteSignature(index, consensus_key(validators.members[index]).sign(digest)) for index in chosen)
     return Certificate(1, phase, epoch, height, view, block_hash, votes)
 
 
@@ -203,7 +209,7 @@ class TestChain:
             self.ledger.epoch,
             self.next_height,
             self.next_time_ms,
-            PROTOCOL_VERSION,
+            self.ledger.next_version,
             head,
             self.ledger.head_certificate,
         )
@@ -228,7 +234,7 @@ class TestChain:
         """Return the bytes of a transaction, by default signed with the signer's key 0."""
         made: Transaction = make_transaction(
             self.network,
-            0,
+            self.ledger.epoch,
             signer=signer,
             kind=kind,
             valid_until_height=self.next_height + TRANSACTION_VALIDITY_HEIGHTS_MAX // 2
@@ -257,6 +263,7 @@ class TestChain:
     def certificate(self, block: Block, **options: object) -> Certificate:
         """Return a commit certificate of a block on the head."""
         validators = self.ledger.validators_at(block.header.height)
+        options.setdefault("epoch", block.header.epoch)
         return certify(self.network, validators, block.hash(), block.header.height, **options)  # type: ignore[arg-type]  # test options
 
     def commit(self) -> Committed:
