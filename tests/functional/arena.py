@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from node.config import config_text, parse_config
 from tests.functional import harness
 from tests.functional.acknowledged import BlockSeen, Clients, NodeSeen, judge, read_node
 from tests.functional.clocks import Clocks
@@ -19,6 +22,8 @@ from tools.node_client import CallFailed, NodeUnreachable
 DISK_BYTES = 512 * 1024 * 1024
 LOADING = "carga"
 EQUIVOCATIONS = "pila_equivocations_total"
+OLD_VERSION = 1
+"""The network's protocol version: what programs that know this one only still take part in."""
 METRICS_TIMEOUT_S = 2.0
 """A node that sleeps does not answer."""
 
@@ -91,6 +96,13 @@ class Arena:
         return heard
 
 
+def set_version(home: Path, version_max: int) -> None:
+    """Let a node's program be one that knows no newer protocol version than this; 0: all that it knows."""
+    path = home / "config.toml"
+    config = parse_config(path.read_bytes())
+    path.write_text(config_text(replace(config, node=replace(config.node, protocol_version_max=version_max))), "utf-8")
+
+
 def _level_at(network: LocalNetwork, height: int) -> int:
     """Wait until all nodes have a height; they may be above it, for the load goes on."""
     network.wait_height(height, timeout_s=harness.PATIENCE_S)
@@ -109,8 +121,15 @@ def arena(
     pause_s: float = 0.02,
     verbose: bool = False,
 ) -> Iterator[Arena]:
-    """Make a network, its wire, clocks and disks, start it, and let clients work; all gone on leaving."""
-    network = harness.make_network(folder / "network", validators=validators, verbose=verbose)
+    """Make a network, its wire, clocks and disks, start it, and let clients work; all gone on leaving.
+
+    Every second node's program is an older one, which does not know the newest version of the protocol.
+    """
+    network = harness.make_network(
+        folder / "network", validators=validators, verbose=verbose, protocol_version=OLD_VERSION
+    )
+    for node in network.nodes[::2]:
+        set_version(node.home, OLD_VERSION)
     with contextlib.ExitStack() as stack:
         wire = stack.enter_context(wired(network, kind))
         disks = {i: stack.enter_context(mounted(network.nodes[i].home / "data", DISK_BYTES)) for i in small_disks}

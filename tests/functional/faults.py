@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from node.config import parse_config
 from tests.functional import harness
-from tests.functional.arena import Arena
+from tests.functional.arena import OLD_VERSION, Arena, set_version
 from tests.functional.wire import between, one_way
 from tests.functional.wire_process import Link
 
@@ -116,6 +117,20 @@ def rolling_restart(arena: Arena) -> Iterator[Blow]:
     """Orderly stop and start of one node after the other, as for an update: the others go on all the time."""
     for victim in arena.everybody:
         assert arena.network.stop(victim) == {victim: 0}
+        arena.clients.wait(*arena.others(victim))
+        arena.network.start(victim)
+        arena.network.wait_ready(victim, timeout_s=harness.PATIENCE_S)
+    yield Blow(arena.everybody, arena.everybody)
+
+
+@contextlib.contextmanager
+def other_programs(arena: Arena) -> Iterator[Blow]:
+    """One node after the other is stopped and started as an older or a newer program than before."""
+    for victim in arena.everybody:
+        home = arena.network.nodes[victim].home
+        knows = parse_config((home / "config.toml").read_bytes()).node.protocol_version_max
+        arena.network.stop(victim)
+        set_version(home, 0 if knows else OLD_VERSION)
         arena.clients.wait(*arena.others(victim))
         arena.network.start(victim)
         arena.network.wait_ready(victim, timeout_s=harness.PATIENCE_S)
@@ -326,6 +341,7 @@ def wiped(arena: Arena) -> Iterator[Blow]:
 
 PROCESS_FAULTS: tuple[Fault, ...] = (
     kill_one, kill_f, kill_too_many, kill_all, pause_one, pause_f, pause_too_many, restart_storm, rolling_restart,
+    other_programs,
 )  # fmt: skip
 WIRE_FAULTS: tuple[Fault, ...] = (
     partition_minority, partition_halves, isolate_all, deaf, mute, bridge, ring, flapping,

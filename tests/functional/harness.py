@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from node import codec
+from node.chain.block import PROTOCOL_VERSION
 from node.chain.definition_file import read_definition
 from node.chain.genesis import parse_genesis
 from node.chain.rules.catalogue import DefinitionPublish
@@ -123,10 +124,17 @@ def watched(network: LocalNetwork) -> Iterator[LocalNetwork]:
 
 
 def make_network(
-    folder: Path, *, validators: int = 4, institutions: Path | None = None, verbose: bool = False
+    folder: Path,
+    *,
+    validators: int = 4,
+    institutions: Path | None = None,
+    verbose: bool = False,
+    protocol_version: int = PROTOCOL_VERSION,
 ) -> LocalNetwork:
     """Write a network's files; `verbose`: nodes log every vote that they receive, for `votes_in`."""
-    network = LocalNetwork.make(folder, validators=validators, institutions=institutions)
+    network = LocalNetwork.make(
+        folder, validators=validators, institutions=institutions, protocol_version=protocol_version
+    )
     if verbose:
         for node in network.nodes:
             log_votes(node.home)

@@ -19,9 +19,10 @@ HOLD_S = 2.5
 """Longer than the first two views may last on a network that decides in milliseconds."""
 
 QUICK_FAULTS: tuple[Fault, ...] = (
-    faults.kill_one, faults.kill_too_many, faults.kill_all, faults.restart_storm, faults.pause_one,
-    faults.pause_too_many, faults.partition_minority, faults.partition_halves, faults.deaf, faults.mute,
-    faults.bridge, faults.ring, faults.loss, faults.delay, faults.bad_weather, faults.far_away,
+    faults.kill_one, faults.kill_too_many, faults.kill_all, faults.restart_storm, faults.other_programs,
+    faults.pause_one, faults.pause_too_many, faults.partition_minority, faults.partition_halves,
+    faults.deaf, faults.mute, faults.bridge, faults.ring, faults.loss, faults.delay, faults.bad_weather,
+    faults.far_away,
     faults.clock_ahead, faults.clock_behind, faults.clocks_hour_ahead, faults.clocks_hour_behind,
     faults.clocks_drift,
 )  # fmt: skip
