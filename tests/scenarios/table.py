@@ -26,8 +26,9 @@ from node.consensus.messages import (
 )
 from node.errors import Rejected
 from node.wire import decode_message, encode_message
+from tests.simulation.machine import Node
 from tests.simulation.plan import quiet
-from tests.simulation.world import Node, World
+from tests.simulation.world import World
 
 Filter = Callable[[int, int, Message], bool]
 
@@ -148,7 +149,7 @@ class Table(World):
 
     # What the world hears
 
-    def schedule(self, delay_ms: int, node: Node | None, action: Callable[[], None]) -> None:
+    def schedule(self, delay_ms: int, node: Node | None, action: Callable[..., object], *arguments: object) -> None:
         """Nothing happens by itself."""
 
     def transmit(self, sender: int, receiver: int, payload: bytes, extra_ms: int = 0) -> None:

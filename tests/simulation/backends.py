@@ -1,12 +1,13 @@
 """Which ledger the simulated machines run: the small twin in most seeds, the real one in some."""
 
+from collections.abc import Callable
 from functools import lru_cache
-from random import Random
 from typing import Protocol
 
 import msgspec
 
 from node import codec
+from node.chain.answers import Committed
 from node.chain.block import Block, Header
 from node.chain.certificate import Certificate, Network
 from node.chain.demerits import Demerits
@@ -17,7 +18,8 @@ from node.chain.transaction import make_transaction
 from node.chain.validator_set import Validator, ValidatorSet
 from node.errors import Rejected
 from node.primitives import Hash
-from tests.simulation.parts import KeyRing, SimulatedDisk
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.parts import KeyRing
 from tests.simulation.twin_chain import Archive, TwinChain, genesis_header
 from tests.unit.chain import kit
 
@@ -25,7 +27,10 @@ TWIN_START_MS = 1_700_000_000_000
 
 
 class SimulatedChain(Protocol):
-    """The replica's `Chain`, and what the checkers and the attacker ask of it."""
+    """The replica's `Chain`, and what the checkers and the liars ask of it."""
+
+    on_new_head: Callable[[Block, Certificate], object]
+    """Told of each new head."""
 
     @property
     def network(self) -> Network: ...
@@ -38,6 +43,8 @@ class SimulatedChain(Protocol):
     @property
     def head_certificate(self) -> Certificate | None: ...
     def validators_at(self, height: int) -> ValidatorSet: ...
+    @property
+    def pruned_below(self) -> int: ...
     def has_pending(self) -> bool: ...
     def submit_evidence(self, data: bytes) -> bool: ...
     def build_block(self, *, proposer: str, timestamp_ms: int) -> Block: ...
@@ -66,10 +73,11 @@ class Backend(Protocol):
 
     validators: ValidatorSet
     network: Network
+    genesis_ms: int
     start_ms: int
 
-    def disk(self) -> Archive | SimulatedDisk: ...
-    def open(self, disk: Archive | SimulatedDisk) -> SimulatedChain: ...
+    def disk(self) -> SimulatedDisk: ...
+    def open(self, disk: SimulatedDisk) -> SimulatedChain: ...
     def transaction(self, number: int) -> bytes: ...
 
 
@@ -77,19 +85,20 @@ class TwinBackend:
     """Everybody runs the small deterministic twin."""
 
     start_ms = TWIN_START_MS
+    genesis_ms = TWIN_START_MS - 1_000
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
         self.validators = ValidatorSet(
             tuple(Validator(f"v{i:02}.example", signer.public_key) for i, signer in enumerate(ring.signers))
         )
-        self._genesis = genesis_header(self.validators, self.start_ms - 1_000)
+        self._genesis = genesis_header(self.validators, self.genesis_ms)
         self.network = self.open(Archive()).network
 
     def disk(self) -> Archive:
         return Archive()
 
-    def open(self, disk: Archive | SimulatedDisk) -> TwinChain:
+    def open(self, disk: SimulatedDisk) -> TwinChain:
         assert isinstance(disk, Archive)
         return TwinChain(self._genesis, self.validators, disk, self._ring.verify)
 
@@ -101,6 +110,7 @@ class LedgerBackend:
     """Everybody runs node.chain.ledger over a store that can lose its tail; transactions are real."""
 
     start_ms = kit.GENESIS_TIME_MS + 1_000
+    genesis_ms = kit.GENESIS_TIME_MS
 
     def __init__(self, ring: KeyRing) -> None:
         document = kit.genesis()
@@ -113,8 +123,7 @@ class LedgerBackend:
     def disk(self) -> SimulatedDisk:
         return SimulatedDisk()
 
-    def open(self, disk: Archive | SimulatedDisk) -> "LedgerChain":
-        assert isinstance(disk, SimulatedDisk)
+    def open(self, disk: SimulatedDisk) -> "LedgerChain":
         return LedgerChain.open(disk, self._document, verify_digest=self._ring.verify)
 
     def transaction(self, number: int) -> bytes:
@@ -123,6 +132,15 @@ class LedgerBackend:
 
 class LedgerChain(Ledger):
     """The real ledger, with what the simulation asks beside it."""
+
+    on_new_head: Callable[[Block, Certificate], object]
+
+    def commit_block(self, block: Block, certificate: Certificate) -> Committed:
+        is_new = block.header.height > self.head.height
+        done = super().commit_block(block, certificate)
+        if is_new:
+            self.on_new_head(block, certificate)
+        return done
 
     def take(self, transaction: bytes) -> bool:
         try:
@@ -160,9 +178,3 @@ def _definition(network: Network, number: int) -> bytes:
         signers=[kit.transaction_key(signer, 1)],
     )
     return codec.encode(made)
-
-
-def crash_disk(disk: Archive | SimulatedDisk, random: Random) -> None:
-    """Power off: of what was not synced any suffix is lost; an archive syncs each block."""
-    if isinstance(disk, SimulatedDisk):
-        disk.crash(random.randint(0, disk.unsynced))

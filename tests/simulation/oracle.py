@@ -53,6 +53,22 @@ class Oracle:
             return "NewView of view 0"
         return self._judge_round_changes(message)
 
+    def judge_time(self, message: Proposal | NewView, parent_ms: int, now_ms: int) -> str | None:
+        """Return what is wrong with the time of a fresh proposal by the clock of who accepts it.
+
+        Ours, not QBFT's: there it hides in validateRawEthereumBlock. Two seconds ahead are allowed; an empty block
+        of view 0 is a heartbeat, a minute after its parent.
+        """
+        block = message.block
+        time_ms = block.header.timestamp_ms
+        if isinstance(message, NewView) and message.certificate is not None:
+            return None
+        if time_ms > now_ms + 2_000:
+            return f"fresh block is {time_ms - now_ms} ms ahead"
+        if message.head.view == 0 and not (block.transactions or block.evidence) and time_ms < parent_ms + 60_000:
+            return f"empty block {time_ms - parent_ms} ms after its parent"
+        return None
+
     def _judge_round_changes(self, message: NewView) -> str | None:
         head = message.head
         round_changes = message.view_changes

@@ -13,7 +13,7 @@ from node.consensus.votes import ViewChangeBook
 from node.primitives import View
 from node.replica import Replica
 from node.state.kv import WriteBatch
-from tests.simulation.parts import SimulatedDisk
+from tests.simulation.disk import SimulatedDisk
 from tests.simulation.plan import Plan, draw
 
 

@@ -36,4 +36,4 @@ def play_plan(plan: Plan, *, forks_only: bool = False) -> Verdict:
     except Violation as found:
         violation = str(found)
     heights = max(world.checkers.decided, default=0)
-    return Verdict(plan.seed, violation, trace, heights, world.steps, world.crashes)
+    return Verdict(plan.seed, violation, trace, heights, world.steps, world.faults.counts["crash at a write"])

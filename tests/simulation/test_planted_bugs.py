@@ -10,9 +10,9 @@ from tests.simulation.run import play, play_plan
 @pytest.mark.parametrize(
     "plant,seed,seen",
     [
-        ("skip-prepared-certificate", 3, "oracle: validator"),
-        ("vote-before-persist", 3, "double vote: validator"),
-        ("quorum-2f+1", 1, "validity: "),
+        ("skip-prepared-certificate", 0, "evidence: validator"),
+        ("vote-before-persist", 0, "evidence: validator"),
+        ("quorum-2f+1", 0, "oracle: "),
     ],
 )
 def test_planted_bug_is_seen(plant: str, seed: int, seen: str) -> None:
@@ -35,12 +35,3 @@ def test_nothing_ends_when_nobody_joins() -> None:
     with planted("join-nobody"):
         table = conversations.idle_one_is_taken_along()
     assert table.heights() == {"A": 0, "B": 0, "C": 0, "D": 0}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("plant,seed", [("skip-prepared-certificate", 51), ("quorum-2f+1", 92)])
-def test_planted_bug_forks_the_chain(plant: str, seed: int) -> None:
-    """With every other checker off the bug goes all the way to two blocks at one height."""
-    with planted(plant):
-        violation = play(seed, plant=plant, forks_only=True).violation
-    assert violation is not None and violation.startswith("agreement: ")

@@ -35,8 +35,8 @@ def test_chain_lost_under_a_journal_that_stays(lost_ms: int) -> None:
     node = world.nodes[2]
 
     def lose_chain() -> None:
-        world.crash(node)
-        node.archive = world.backend.disk()
+        world.faults.crash(node)
+        world.faults.lose_chain(node)
 
     world.schedule(lost_ms, None, lose_chain)
     assert world.run()
@@ -48,7 +48,7 @@ def test_network_of_listeners_goes_on_after_a_restart_together(wiped: int) -> No
     world = World(replace(quiet(4, scripted_ms=8_000), transaction_every_ms=300))
     listeners = world.nodes[:wiped]
     for node in listeners:
-        world.schedule(5_000, None, world._wiper(node))
+        world.schedule(5_000, None, world.faults.lose_records, node)
     with pytest.raises(Violation, match="progress: "):
         world.run()
     (head,) = {node.height for node in world.nodes}

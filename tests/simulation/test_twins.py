@@ -20,7 +20,7 @@ def test_twins_scenarios_agree_and_go_on(name: str) -> None:
 
 def test_twins_really_contradict_each_other() -> None:
     """The schedules are not tame: in some of them the two machines of one key are seen to equivocate."""
-    worlds = [TwinsWorld(scenario) for scenario in load(FILES / "test_scenarios.json")[:6]]
+    worlds = [TwinsWorld(scenario) for scenario in load(FILES / "test_scenarios.json")[:20]]
     for world in worlds:
         world.run()
     assert sum(node.replica.counters.equivocations for world in worlds for node in world.honest()) > 0

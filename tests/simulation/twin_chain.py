@@ -6,6 +6,8 @@ the same root executed the same transactions in the same order.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
 
 from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, evidence_root, transactions_root
 from node.chain.certificate import Certificate, Network, VerifyDigest
@@ -15,9 +17,10 @@ from node.chain.missed_turns import demerits_after
 from node.chain.validator_set import ValidatorSet
 from node.crypto.hashing import Tag, sha256, tagged
 from node.crypto.merkle import EMPTY_ROOT
-from node.errors import Reason, Rejected
+from node.errors import Reason, Rejected, StorageError
 from node.limits import EVIDENCE_PER_BLOCK_MAX
 from node.primitives import NO_HASH, Hash
+from tests.simulation.disk import SimulatedDisk
 
 BLOCK_TRANSACTIONS = 8
 CHAIN_ID = "simulation.pila"
@@ -43,19 +46,52 @@ def genesis_header(validators: ValidatorSet, timestamp_ms: int) -> Header:
     )
 
 
-class Archive:
-    """What is on disk: blocks with certificates; `before_write` and `after_write` may crash the node."""
+class Archive(SimulatedDisk):
+    """What is on disk: blocks with certificates, one synced write each, and the state that they lead to."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.blocks: list[tuple[Block, Certificate]] = []
-        self.before_write: Callable[[], None] = lambda: None
-        self.after_write: Callable[[], None] = lambda: None
+        self.state: dict[bytes, int] = {}
+        self.state_root: Hash | None = None
+        self.demerits: Demerits = NO_DEMERITS
+        self.recorded: dict[tuple[str, Place], int] = {}
+        self._rotten_height = 0
 
-    def append(self, block: Block, certificate: Certificate) -> None:
-        """Write a block durably."""
+    def append(self, block: Block, certificate: Certificate, change: "Change") -> None:
+        """Write a block and what it does to the state, durably and at once."""
         self.before_write()
         self.blocks.append((block, certificate))
+        self.state.update(dict.fromkeys(block.transactions, block.header.height))
+        self.state_root, self.demerits = change.state_root, change.demerits
+        self.recorded.update(change.recorded)
         self.after_write()
+
+    def rot(self, random: Random) -> bool:
+        """Flip a bit in one of the blocks."""
+        if not self.blocks:
+            return False
+        self._rotten_height = random.randint(1, len(self.blocks))
+        return True
+
+    @property
+    def is_rotten(self) -> bool:
+        return self._rotten_height > 0
+
+    def read(self, height: int) -> tuple[Block, Certificate] | None:
+        """Return a block with its certificate. Raises: StorageError."""
+        if height == self._rotten_height and height:
+            raise StorageError(f"block {height} cannot be read as it was written")
+        return self.blocks[height - 1] if 0 < height <= len(self.blocks) else None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a block does to the state besides its transactions."""
+
+    state_root: Hash
+    demerits: Demerits
+    recorded: dict[tuple[str, Place], int]
 
 
 class TwinChain:
@@ -66,10 +102,10 @@ class TwinChain:
     ) -> None:
         self.network = Network(CHAIN_ID, genesis.hash())
         self.archive = archive
-        self.state: dict[bytes, int] = {}
-        self.state_root = genesis.state_root
-        self.demerits: Demerits = NO_DEMERITS
-        self.recorded: dict[tuple[str, Place], int] = {}
+        self.pruned_below = 0
+        self.on_new_head: Callable[[Block, Certificate], object] = lambda _block, _certificate: None
+        self.state = archive.state
+        self.recorded = archive.recorded
         """Height at which each offence was recorded."""
         self._evidence: dict[bytes, Offence] = {}
         """Good evidence that waits for a block."""
@@ -79,10 +115,14 @@ class TwinChain:
         self._verify_digest = verify_digest
         self._valid: dict[Hash, Hash] = {}
         """State root after each block validated on the present head."""
-        parent = genesis
-        for block, _ in archive.blocks:
-            self._apply(block, parent)
-            parent = block.header
+
+    @property
+    def state_root(self) -> Hash:
+        return self._genesis.state_root if self.archive.state_root is None else self.archive.state_root
+
+    @property
+    def demerits(self) -> Demerits:
+        return self.archive.demerits
 
     @property
     def head(self) -> Header:
@@ -196,13 +236,34 @@ class TwinChain:
         return self.state
 
     def commit_block(self, block: Block, certificate: Certificate) -> None:
+        height = block.header.height
+        known = self.block_at(height)
+        if known is not None:
+            if known[0].hash() != block.hash():
+                raise Rejected(Reason.BAD_BLOCK, f"height {height} is {known[0].hash().hex()}")
+            return
         self.validate_block(block)
-        parent = self.head
-        self.archive.append(block, certificate)
-        self._apply(block, parent)
+        self.archive.append(block, certificate, self._change(block))
+        for transaction in block.transactions:
+            self.mempool.pop(transaction, None)
+        self._evidence = {
+            data: offence
+            for data, offence in self._evidence.items()
+            if (offence.institution, offence.place) not in self.recorded and height < offence.height + 800
+        }
+        self._valid = {}
+        self.on_new_head(block, certificate)
+
+    def _change(self, block: Block) -> Change:
+        height, demerits = block.header.height, self.demerits
+        if block.parent_certificate is not None:
+            demerits = demerits_after(demerits, self._validators, self.head, block.parent_certificate)
+        offences = map(self._judge, block.evidence)
+        recorded = {(offence.institution, offence.place): height for offence in offences}
+        return Change(self._root_after(block.transactions, height), demerits, recorded)
 
     def block_at(self, height: int) -> tuple[Block, Certificate] | None:
-        return self.archive.blocks[height - 1] if 0 < height <= len(self.archive.blocks) else None
+        return self.archive.read(height)
 
     def _check_parent_certificate(self, block: Block) -> None:
         certificate = block.parent_certificate
@@ -228,24 +289,6 @@ class TwinChain:
         for transaction in transactions:
             root = sha256(root + sha256(transaction) + height.to_bytes(8, "big"))
         return root
-
-    def _apply(self, block: Block, parent: Header) -> None:
-        height = block.header.height
-        if block.parent_certificate is not None:
-            self.demerits = demerits_after(self.demerits, self._validators, parent, block.parent_certificate)
-        for data in block.evidence:
-            offence = judge(data, self.network, 0, height, lambda _: self._validators, self._verify_digest)
-            self.recorded[offence.institution, offence.place] = height
-        self._evidence = {
-            data: offence
-            for data, offence in self._evidence.items()
-            if (offence.institution, offence.place) not in self.recorded and height < offence.height + 800
-        }
-        self.state_root = self._root_after(block.transactions, height)
-        for transaction in block.transactions:
-            self.state[transaction] = height
-            self.mempool.pop(transaction, None)
-        self._valid = {}
 
 
 def _transactions_root(transactions: Sequence[bytes]) -> Hash:

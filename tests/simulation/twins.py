@@ -14,6 +14,7 @@ from node.chain.demerits import Demerits
 from node.chain.rotation import Rotation
 from node.chain.validator_set import ValidatorSet
 from node.primitives import ValidatorIndex, View
+from tests.simulation.network import Network
 from tests.simulation.plan import quiet
 from tests.simulation.world import World
 
@@ -64,19 +65,33 @@ class TwinsWorld(World):
             rotation=rotation,
             twins=names,
         )
-        self._scenario = scenario
+        self.scenario = scenario
         for node in self.nodes:
             node.is_judged = len(self.machines[node.name]) == 1
         self.checkers.oracle = replace(self.checkers.oracle, leaders=scenario.leaders)
 
-    def are_connected(self, one: int, other: int) -> bool:
-        replica = self.nodes[one].replica.view()
+        self.network = ScriptedNetwork(self)
+
+    def are_parted(self, sender: int, receiver: int) -> bool:
+        """Tell whether the script keeps a message of the view that its sender is in from a receiver."""
+        replica = self.nodes[sender].replica.view()
         view = replica.view
-        if replica.height > 1 or view >= len(self._scenario.leaders):
-            return True
-        if other in self._scenario.firewall[view].get(one, ()):
+        if replica.height > 1 or view >= len(self.scenario.leaders):
             return False
-        return any(one in side and other in side for side in self._scenario.partitions[view])
+        if receiver in self.scenario.firewall[view].get(sender, ()):
+            return True
+        return not any(sender in side and receiver in side for side in self.scenario.partitions[view])
+
+
+class ScriptedNetwork(Network):
+    """The scenario's partitions."""
+
+    def __init__(self, world: TwinsWorld) -> None:
+        super().__init__(world.plan, world.random)
+        self._world = world
+
+    def are_parted(self, time_ms: int, sender: int, receiver: int) -> bool:
+        return self._world.are_parted(sender, receiver)
 
 
 class ScriptedRotation(Rotation):
