@@ -8,9 +8,12 @@ BENCHMARKS = (
     "micro_chain",
     "micro_documents",
     "micro_p2p",
+    "micro_signer",
     "rpc_load",
     "start_up",
     "cluster",
+    "dead_proposers",
+    "view_change",
     "wide_area",
     "vote_latency",
 )
