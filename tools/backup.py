@@ -9,6 +9,7 @@ Source: INTERFACE §2; PROTOCOL §5, "a node with a key but no journal".
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -288,25 +289,31 @@ def restore_backup(path: Path, home: Path) -> Manifest:
     manifest = check_backup(path)
     partial = home.with_name(home.name + ".partial")
     if partial.exists():
-        raise ConfigError(f"{partial} is left of an earlier attempt; delete it first")
+        raise ConfigError(f"{partial} is left of an attempt that was killed; delete it first")
     try:
-        (partial / DATA_FOLDER).mkdir(parents=True)
-        (partial / KEYS_FOLDER).mkdir(mode=0o700)
-        with tarfile.open(path, mode="r:") as archive:
-            _write_plain_files(archive, manifest, partial)
-            _check_genesis(partial, manifest)
-            _write_chain(archive, manifest, partial)
+        _fill(path, manifest, partial)
+        if home.exists():
+            home.rmdir()
+        partial.rename(home)
     except OSError as error:
         raise ConfigError(f"{partial} cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest
+
+
+def _fill(path: Path, manifest: Manifest, partial: Path) -> None:
+    (partial / DATA_FOLDER).mkdir(parents=True)
+    (partial / KEYS_FOLDER).mkdir(mode=0o700)
+    with tarfile.open(path, mode="r:") as archive:
+        _write_plain_files(archive, manifest, partial)
+        _check_genesis(partial, manifest)
+        _write_chain(archive, manifest, partial)
     _check_chain(partial, manifest)
     if manifest.signed is not None and load_config(partial).signer.kind != "socket":
         with open_leveldb(partial / DATA_FOLDER / "signer") as store:
             SigningRecord(store).append(manifest.signed, None)
     mark_restored(partial)
-    if home.exists():
-        home.rmdir()
-    partial.rename(home)
-    return manifest
 
 
 def _write_plain_files(archive: tarfile.TarFile, manifest: Manifest, partial: Path) -> None:

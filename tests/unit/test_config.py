@@ -13,6 +13,7 @@ from node.config import (
     PeerConfig,
     ReaderConfig,
     RpcConfig,
+    SignerConfig,
     StorageConfig,
     config_text,
     load_config,
@@ -33,6 +34,7 @@ FULL = Config(
     metrics=MetricsConfig(listen=None),
     log=LogConfig("debug"),
     storage=StorageConfig(1, 0),
+    signer=SignerConfig("pkcs11", "run/s.sock", "/usr/lib/x.so", "tok", "key", "keys/pin"),
 )
 LEAST = Config(NodeConfig("ugto.mx"))
 
@@ -150,3 +152,21 @@ def test_what_is_no_address_is_refused(address: str) -> None:
     """Neither half may be missing."""
     with pytest.raises(ConfigError):
         split_address(address)
+
+
+@pytest.mark.parametrize(
+    "table,sentence",
+    [
+        ('kind = "pkcs11"\n', "config.toml, line 3: signer.module: needed for a PKCS#11 key"),
+        ('kind = "pkcs11"\nmodule = "/x.so"\n', "config.toml, line 3: signer.token: needed for a PKCS#11 key"),
+        ('module = "/x.so"\ntoken = ""\n', "config.toml, line 5: signer.token: needed for a PKCS#11 key"),
+        ('kind = "hsm"\n', "config.toml, line 4: signer.kind: invalid enum value 'hsm'"),
+        ('pin = "1234"\n', "config.toml, line 4: signer.pin: no such option"),
+    ],
+    ids=["no module", "no token", "signer's process without token", "unknown kind", "a PIN in the file"],
+)
+def test_a_signer_that_is_only_half_described_is_refused(table: str, sentence: str) -> None:
+    """Line and field are named; the PIN itself has no place in the file."""
+    with pytest.raises(ConfigError) as error:
+        parse_config(f'[node]\ninstitution = "ugto.mx"\n[signer]\n{table}'.encode())
+    assert str(error.value) == sentence

@@ -9,7 +9,7 @@ import pytest
 
 from node.crypto.signing import Algorithm, verify
 from node.errors import ConfigError
-from node.keystore import Keystore, KeystoreKind, public_keys, read_keystore_file
+from node.keystore import Keystore, KeystoreKind, destroy_key, public_keys, read_keystore_file
 
 ENTROPY = b"".join(bytes([i]) * 32 for i in range(5))
 PURPOSES = {"transaction": (Algorithm.P256, Algorithm.ED25519), "assertion": (Algorithm.ED25519,)}
@@ -107,3 +107,28 @@ def test_leftover_file_lends_its_mode_to_no_secret(tmp_path: Path) -> None:
     leftover.symlink_to(other)
     make().save(path)
     assert (other.read_text(), path.is_symlink()) == ("precious", False)
+
+
+@pytest.mark.parametrize("passphrase", [None, b"palabra larga"], ids=["open", "sealed"])
+def test_a_destroyed_key_is_in_no_byte_of_the_file_nor_of_what_it_was(tmp_path: Path, passphrase: bytes | None) -> None:
+    """The file keeps its seal and its other keys; the bytes that were there before are overwritten."""
+    path = tmp_path / "node.json"
+    purposes = {"consensus": (Algorithm.ED25519, Algorithm.ED25519), "node": (Algorithm.ED25519,)}
+    made = Keystore.new(KeystoreKind.NODE, "ugto.mx", purposes, entropy=ENTROPY[: 3 * 32])
+    made.save(path, passphrase=passphrase, salt=bytes(16), nonce=bytes(24))
+    old, new = (signer.public_key for signer in made.signers("consensus"))
+    with path.open("rb") as before:
+        destroy_key(path, old, passphrase)
+        assert set(before.read()) == {0}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert (read_keystore_file(path).kdf is None) == (passphrase is None)
+    left = Keystore.open(path, passphrase)
+    assert [signer.public_key for signer in left.signers("consensus")] == [new]
+    assert left.signers("node")[0].public_key == made.signers("node")[0].public_key
+    assert old.hex() not in path.read_text()
+
+
+def test_keys_of_one_purpose_can_be_taken_apart() -> None:
+    """For a signer's home: the consensus key and nothing else."""
+    made = make()
+    assert [part.purpose for part in made.only("assertion").public_parts()] == ["assertion"]
