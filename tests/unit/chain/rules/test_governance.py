@@ -38,6 +38,7 @@ from tests.unit.chain.kit import (
     UGTO,
     Key,
     recovery_key,
+    transaction_key,
 )
 from tests.unit.chain.rules.council import SIX, Council, consensus, council
 
@@ -124,20 +125,13 @@ def test_vote_by_a_key_in_wrong_hands_does_not_count_and_may_be_given_again(chai
     """A vote is void with its keys; the institution votes anew with good ones."""
     chain.propose(JOIN)
     chain.vote(1, SDES)
-    stolen = Key(SDES, Purpose.TRANSACTION, 0, chain_key_algorithm())
+    stolen = transaction_key(SDES)
     chain.do("key.compromise", KeyCompromise(SDES, stolen.key_id, 1), signer=SDES, by=[recovery_key(SDES)])
     chain.vote(1, UGTO)
     assert chain.proposal(1).state is ProposalState.OPEN
     other = Key(SDES, Purpose.TRANSACTION, 1)
     chain.do("governance.vote", chain.ballot(1), signer=SDES, by=[other])
     assert chain.proposal(1).state is ProposalState.APPROVED
-
-
-def chain_key_algorithm() -> object:
-    """Key 0 of the kit is P-256."""
-    from node.crypto.signing import Algorithm
-
-    return Algorithm.P256
 
 
 def test_vote_names_what_the_voter_was_shown(chain: Council) -> None:
