@@ -213,7 +213,7 @@ class Node:
         data = home.folder / DATA_FOLDER
         self._shelf = SnapshotShelf(data / SNAPSHOTS_FOLDER)
         self._keeper = SnapshotKeeper(self.ledger, chain_store, self._shelf, data / SNAPSHOTS_FOLDER, self._callbacks)
-        self._restorer = DiskRestorer(data, home.genesis, self._on_restored)
+        self._restorer = DiskRestorer(data, home.genesis, self._on_restored, self.ledger.recoveries)
         self._sync = self._make_sync()
         self._gossip = self._make_gossip()
         self._rpc = RpcServer(

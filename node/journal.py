@@ -15,13 +15,14 @@ from node.chain.block import Block
 from node.consensus.messages import KeptBlock, Record, SignsFrom
 from node.errors import Rejected, StorageError
 from node.limits import FRAME_BYTES_MAX
-from node.primitives import Hash, Height
+from node.primitives import UINT_MAX, Epoch, Hash, Height
 from node.state.keys import Column
 from node.state.kv import KeyValueStore, WriteBatch
 
 _BEGUN: Final = Column.JOURNAL.key(b"\x00begun")
 _SIGNS_FROM: Final = Column.JOURNAL.key(b"\x00signs-from")
 _FORGOTTEN_BELOW: Final = Column.JOURNAL.key(b"\x00forgotten-below")
+_EPOCH: Final = Column.JOURNAL.key(b"\x00epoch")
 _RECORDS: Final = Column.JOURNAL.key(b"\x01")
 """`j` | 01 | height (8) | number of the record (4) → record."""
 
@@ -68,6 +69,30 @@ class Journal:
         batch.put(_BEGUN, b"\x01")
         self._store.write(batch, sync=True)
 
+    @property
+    def epoch(self) -> Epoch:
+        """Whose promises it holds; of no other epoch does it know any."""
+        return self._height(_EPOCH)
+
+    def enter_epoch(self, epoch: Epoch) -> None:
+        """Forget, durably, what was promised in older epochs: nobody counts it any more. Harmless when repeated.
+
+        A journal that covers the old epoch whole also covers the new one, which begins now. One that had to
+        listen because promises were lost does not: they may be of the new epoch, made before the loss.
+        """
+        if epoch <= self.epoch:
+            return
+        batch = WriteBatch()
+        for key, _ in self._store.iterate(prefix=_RECORDS):
+            batch.delete(key)
+        if self._store.get(_SIGNS_FROM) is not None:
+            batch.delete(_BEGUN)
+        batch.delete(_SIGNS_FROM)
+        batch.delete(_FORGOTTEN_BELOW)
+        batch.put(_EPOCH, codec.encode(epoch))
+        self._store.write(batch, sync=True)
+        self._blocks.clear()
+
     def append(self, height: Height, records: Sequence[Record]) -> None:
         """Write records of a height in order, durably, in one batch. Raises: StorageError."""
         batch = WriteBatch()
@@ -82,12 +107,14 @@ class Journal:
             self._note_block(height, key, record)
         self._store.write(batch, sync=True)
 
-    def records(self, height: Height) -> tuple[Record, ...]:
-        """Return what was promised at a height, in the order written. Raises: StorageError.
+    def records(self, height: Height, epoch: Epoch) -> tuple[Record, ...]:
+        """Return what was promised at a height of an epoch, in the order written. Raises: StorageError.
 
         Where the promises were forgotten – the chain has fallen back under its journal – the last record
-        says from which height on the journal knows them all.
+        says from which height on the journal knows them all; of an epoch that is over it knows none.
         """
+        if epoch != self.epoch:
+            return (SignsFrom(UINT_MAX),)
         prefix = _RECORDS + height.to_bytes(8, "big")
         found = [_decode(key, value) for key, value in self._store.iterate(prefix=prefix)]
         signs_from, forgotten_below = self._height(_SIGNS_FROM), self._height(_FORGOTTEN_BELOW)

@@ -419,6 +419,8 @@ HAND_OVERS_PER_PROOF_MAX: Final = 1_024
 RECOVERY_DOCUMENT_BYTES_MAX: Final = 64 * 1024
 """256 signatures and 100 validators come to 33 kB (consensus-critical)."""
 RECOVERY_REASON_CHARS_MAX: Final = 500
+RECOVERY_FILE_BYTES_MAX: Final = 256 * 1024
+"""The same document as readable JSON."""
 RECOVERIES_MAX: Final = 256
 """Recovery documents in one node's store."""
 HOP_BYTES_MAX: Final = 256 * 1024

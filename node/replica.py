@@ -8,7 +8,7 @@ next effect. What peers send wrongly is `Rejected`: counted, never fatal.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar, assert_never
 
@@ -83,6 +83,7 @@ from node.limits import (
     CONSENSUS_FAULT_BYTES,
     CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX,
     CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX,
+    PEERS_MAX,
 )
 from node.primitives import Epoch, Height, InstitutionId, View
 from node.rounds import Round, round_of
@@ -294,6 +295,11 @@ class Member:
     was_restored: bool = False
     """The operator says that the data folder is a copy."""
 
+    @property
+    def listens(self) -> bool:
+        """Tell whether the journal may lack something that the key has signed."""
+        return self.was_restored or not self.journal.is_begun
+
 
 class Replica:
     """Drives one core against one chain."""
@@ -323,7 +329,13 @@ class Replica:
         """Promises in the journal that the signer could not sign yet, in order; the latest of each kind."""
         self._signer_problem: str | None = None
         self._is_running = False
-        listens = member is not None and (member.was_restored or not member.journal.is_begun)
+        self._epoch = chain.epoch
+        """Of the height in progress."""
+        self._other_epochs: dict[InstitutionId, Epoch] = {}
+        """Peers whose Status names another epoch; at most PEERS_MAX."""
+        if member is not None:
+            member.journal.enter_epoch(chain.epoch)
+        listens = member is not None and member.listens
         options = CoreOptions(
             network=chain.network,
             institution=institution,
@@ -351,6 +363,8 @@ class Replica:
             self._quota.blame(sender, len(payload))
             self._on_rejected(sender, rejection)
             return
+        if isinstance(message, Status):
+            self._note_epoch(sender, message.epoch)
         if isinstance(message, Prepare | Commit) and message.height <= self._chain.head.height:
             self.counters.votes_late += 1
         self._feed(MessageReceived(now_ms, sender, message))
@@ -377,6 +391,16 @@ class Replica:
     def round(self) -> Round:
         """Return who did what at this height, for the log."""
         return round_of(self._core)
+
+    @property
+    def other_epochs(self) -> Mapping[InstitutionId, Epoch]:
+        """Which peers say that they are in another epoch, and in which: a hint, for who asks why nothing is decided."""
+        return self._other_epochs
+
+    def _note_epoch(self, sender: InstitutionId, epoch: Epoch) -> None:
+        self._other_epochs.pop(sender, None)
+        if epoch != self._epoch and len(self._other_epochs) < PEERS_MAX:
+            self._other_epochs[sender] = epoch
 
     # What it does
 
@@ -612,9 +636,15 @@ class Replica:
         chain = self._chain
         height = chain.head.height + 1
         records: tuple[Record, ...] = ()
+        enters_epoch, self._epoch = chain.epoch != self._epoch, chain.epoch
+        listen_nonce = None
+        if enters_epoch:
+            self._other_epochs.clear()
         if self._member is not None:
             self._choose_key(height)
-            records = self._member.journal.records(height)
+            self._member.journal.enter_epoch(chain.epoch)
+            listen_nonce = self._member.safe_start_nonce if enters_epoch and self._member.listens else None
+            records = self._member.journal.records(height, chain.epoch)
             self._member.journal.forget_below(height)
         return HeightStarted(
             now_ms=self._environment.now_ms(),
@@ -626,6 +656,8 @@ class Replica:
             head_validators=chain.validators_at(chain.head.height),
             has_pending=chain.has_pending(),
             records=records,
+            enters_epoch=enters_epoch,
+            listen_nonce=listen_nonce,
         )
 
     def _choose_key(self, height: Height) -> None:

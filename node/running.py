@@ -287,7 +287,11 @@ class RunningNode:
         others = [name for name in self.validators() if name != self._institution]
         skew_ms, free_bytes = self._senses.witness.own_skew_ms(others), self._senses.disk_low_bytes()
         clock = () if skew_ms is None else (OwnTrouble("clock", skew_ms),)
-        return clock if free_bytes is None else (*clock, OwnTrouble("disk", free_bytes))
+        disk = () if free_bytes is None else (OwnTrouble("disk", free_bytes),)
+        assert self._replica is not None
+        ours, theirs = self._ledger.epoch, self._replica.other_epochs.values()
+        epoch = (OwnTrouble("epoch", ours + 1),) if any(other > ours for other in theirs) else ()
+        return (*epoch, *clock, *disk)
 
     def submit(self, data: bytes) -> Submission:
         """Take a client's transaction. Raises: Rejected."""

@@ -268,7 +268,10 @@ class SnapshotFetch:
                 raise Rejected(Reason.BAD_PROOF, f"{len(manifest)} bytes of a manifest do not hash to {name.hex()}")
             restoration = self._restorer.begin(manifest)
         except Rejected as rejection:
-            self._on_false_manifest(sender, name, rejection)
+            if rejection.reason is Reason.WRONG_EPOCH:
+                self._fail(rejection.detail)  # honest, but beyond a recovery that this node was not told of
+            else:
+                self._on_false_manifest(sender, name, rejection)
             return
         if restoration.height < self._height_min:
             # An old snapshot under a high offer.

@@ -9,21 +9,24 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from node.chain.genesis_document import GenesisDocument
 from node.chain.ledger import Ledger
+from node.chain.recovery import RecoveryDocument
+from node.chain.recovery_loading import check_followed, stage_documents
 from node.chain.restoring import Restoration, is_chain
 from node.clock import monotonic_seconds
 from node.environment import Callbacks
-from node.errors import StorageError
+from node.errors import Rejected, StorageError
 from node.limits import PRUNE_SLICE_BLOCKS, SNAPSHOT_PAUSE_MS, SNAPSHOT_RECENT_BLOCKS_MAX, SNAPSHOT_SLICE_MS
 from node.log import get_logger
 from node.primitives import Height
 from node.snapshot_file import SnapshotShelf, SnapshotWriter
 from node.state.keys import Column
+from node.state.kv import WriteBatch
 from node.state.leveldb import LevelDbStore, open_leveldb
 
 CHAIN_FOLDER: Final = "chain"
@@ -138,11 +141,21 @@ class SnapshotKeeper:
 class DiskRestorer:
     """Builds a restored chain in a folder beside the one in use."""
 
-    def __init__(self, data: Path, genesis: GenesisDocument, done: Callable[[], None]) -> None:
-        """`done` is called once the new chain is complete and closed: `settle` then puts it in place."""
+    def __init__(
+        self,
+        data: Path,
+        genesis: GenesisDocument,
+        done: Callable[[], None],
+        followed: Callable[[], Iterable[RecoveryDocument]] = tuple,
+    ) -> None:
+        """`done` is called once the new chain is complete and closed: `settle` then puts it in place.
+
+        `followed` returns the recovery documents that this node was told to follow.
+        """
         self._path = data / NEW_FOLDER
         self._genesis = genesis
         self._done = done
+        self._followed = followed
         self._store: LevelDbStore | None = None
 
     def resume(self) -> Restoration | None:
@@ -156,10 +169,20 @@ class DiskRestorer:
         return None
 
     def begin(self, manifest: bytes) -> Restoration:
-        """Begin anew with a manifest. Raises: Rejected, StorageError."""
+        """Begin anew with a manifest. Raises: Rejected, WRONG_EPOCH beyond a recovery not followed; StorageError."""
         self.abandon()
+        followed = tuple(self._followed())
         self._store = open_leveldb(self._path)
-        return Restoration.begin(self._store, self._genesis, manifest)
+        restoration = Restoration.begin(self._store, self._genesis, manifest)
+        try:
+            check_followed(restoration.manifest.hops, followed)
+        except Rejected:
+            self.abandon()
+            raise
+        batch = WriteBatch()
+        stage_documents(followed, batch)
+        self._store.write(batch, sync=True)
+        return restoration
 
     def abandon(self) -> None:
         """Throw away what was begun."""

@@ -21,6 +21,7 @@ from node.block_server import BlockServer, EmptyShelf, Shelf
 from node.chain.block import Block, Header, certificate_hash, evidence_root, transactions_root
 from node.chain.block_check import check_names
 from node.chain.certificate import Certificate, Network, VerifyDigest, verify_consensus_signature
+from node.chain.recovery import sentence_of_other_epoch
 from node.chain.transaction import decode_transaction, transaction_id
 from node.chain.validator_set import ValidatorSet
 from node.errors import Reason, Rejected
@@ -39,7 +40,7 @@ from node.limits import (
     SYNC_SLICE_MS,
 )
 from node.peer_standing import Standings
-from node.primitives import Height, InstitutionId
+from node.primitives import Epoch, Height, InstitutionId
 from node.snapshot_fetch import Phase, Restorer, SnapshotFetch
 from node.sync_messages import (
     BlocksReply,
@@ -66,6 +67,11 @@ class Chain(Protocol):
     @property
     def head(self) -> Header:
         """Header of the last committed block."""
+        ...
+
+    @property
+    def epoch(self) -> Epoch:
+        """Of the next height."""
         ...
 
     @property
@@ -310,7 +316,10 @@ class Sync:
         try:
             certified = self._read(item)
         except Rejected as rejection:
-            self._blame(item.sender, rejection)
+            if rejection.reason is Reason.WRONG_EPOCH:
+                self._spare(item.sender, rejection)
+            else:
+                self._blame(item.sender, rejection)
             return
         block, certificate = certified.block, certified.certificate
         try:
@@ -332,6 +341,8 @@ class Sync:
         height = self._chain.head.height + 1
         if block.header.height != height:
             raise Rejected(Reason.WRONG_HEIGHT, f"block {block.header.height}, {height} was asked for")
+        if block.header.epoch != self._chain.epoch:
+            raise Rejected(Reason.WRONG_EPOCH, sentence_of_other_epoch(block.header.epoch, self._chain.epoch))
         # After this a refusal is the body's fault or our own: the ledger must find no fault with the certificate.
         check_names(certificate, block.header, block.hash())
         certificate.check(self._chain.network, self._chain.validators_at(height), self._node.verify_digest)
@@ -360,6 +371,12 @@ class Sync:
         peer = self._peers.get(sender)
         if peer is not None:
             peer.fault = rejection
+
+    def _spare(self, sender: InstitutionId, rejection: Rejected) -> None:
+        """A peer is on the other side of a recovery: one of us lacks the document, which only people can load."""
+        self._note_rejection(sender, rejection)
+        self._fetch.drop(sender)
+        self._standings.rests(sender, self._node.now_ms() + SYNC_BACKOFF_MAX_MS)
 
     def _doubt_ourselves(self, sender: InstitutionId, rejection: Rejected) -> None:
         """A quorum has decided exactly this block and we cannot execute it: no peer is to blame, all are spared."""

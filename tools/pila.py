@@ -20,6 +20,7 @@ GROUPS: Final = {
     "issue": ("tools.commands.credentials", "issue"),
     "key": ("tools.commands.keys", "key"),
     "pathway": ("tools.commands.catalogue", "pathway"),
+    "recovery": ("tools.commands.recovery", "recovery"),
     "refresh": ("tools.commands.verification", "refresh"),
     "replay": ("tools.commands.diagnosis", "replay_command"),
     "reinstate": ("tools.commands.credentials", "reinstate"),

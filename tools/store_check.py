@@ -302,7 +302,7 @@ class StoreCheck:
                 self.counts.notes.append("the journal is not begun: as a validator this node listens before it signs")
                 return
             knows_to = journal.knows_to
-            journal.records(self.counts.head + 1)
+            journal.records(self.counts.head + 1, journal.epoch)
         if not self._own_votes:
             return
         vote = self._own_votes[-1]

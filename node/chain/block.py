@@ -17,6 +17,7 @@ from node.limits import (
     BLOCK_BYTES_MAX,
     BLOCK_TRANSACTIONS_MAX,
     EVIDENCE_PER_BLOCK_MAX,
+    RECOVERY_DOCUMENT_BYTES_MAX,
     TRANSACTION_BYTES_MAX,
 )
 from node.primitives import NO_HASH, ChainId, Epoch, Hash, Height, InstitutionId, TimestampMs
@@ -71,7 +72,11 @@ class Block(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
         Meta(max_length=BLOCK_TRANSACTIONS_MAX),
     ]
     """Complete canonical bytes of each transaction, in order of execution."""
-    evidence: Annotated[tuple[Annotated[bytes, Meta(max_length=4_096)], ...], Meta(max_length=EVIDENCE_PER_BLOCK_MAX)]
+    evidence: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=RECOVERY_DOCUMENT_BYTES_MAX)], ...],
+        Meta(max_length=EVIDENCE_PER_BLOCK_MAX),
+    ]
+    """What validators did wrong; in the first block of an epoch its recovery document alone."""
     parent_certificate: Certificate | None
     """The canonical commit certificate of the parent; nil in blocks 0, 1 and the first of an epoch."""
 

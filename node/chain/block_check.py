@@ -4,6 +4,7 @@ Who proposes and whether the clock agrees is asked elsewhere. Source: PROTOCOL Â
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from node import codec
@@ -14,14 +15,25 @@ from node.chain.receipt import receipts_root
 from node.chain.validator_set import ValidatorSet
 from node.errors import Reason, Rejected
 from node.limits import BLOCK_BYTES_MAX
-from node.primitives import Hash
+from node.primitives import Epoch, Hash
 
 BLOCK_OVERHEAD_BYTES_MAX: Final = 128 * 1024
 """Header, certificate, evidence and the length prefixes of 4,096 transactions take less."""
 
 
-def check_before_execution(block: Block, head: Header, head_hash: Hash, network: Network, version: int) -> None:
-    """Check what costs nothing; `version`: of the protocol, the one that judges this height.
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is known of the block above a head before it is seen."""
+
+    version: int
+    """Of the protocol, the one that judges it."""
+    epoch: Epoch
+    validators_hash: Hash
+    """Hash of the set that votes on it."""
+
+
+def check_before_execution(block: Block, head: Header, head_hash: Hash, network: Network, expected: Expected) -> None:
+    """Check what costs nothing.
 
     Raises: Rejected(WRONG_CHAIN, WRONG_HEIGHT, WRONG_PARENT, UNKNOWN_VERSION, WRONG_EPOCH,
     BAD_TIMESTAMP, TOO_LARGE, BAD_BLOCK).
@@ -33,17 +45,17 @@ def check_before_execution(block: Block, head: Header, head_hash: Hash, network:
         raise Rejected(Reason.WRONG_HEIGHT, f"height {header.height}, {head.height + 1} is next")
     if header.parent_hash != head_hash:
         raise Rejected(Reason.WRONG_PARENT, f"parent {header.parent_hash.hex()}, the head is {head_hash.hex()}")
-    if header.version != version:
-        raise Rejected(Reason.UNKNOWN_VERSION, f"protocol version {header.version}, not {version}")
-    if header.epoch != head.epoch:
-        raise Rejected(Reason.WRONG_EPOCH, f"epoch {header.epoch}, the head has {head.epoch}")
+    if header.version != expected.version:
+        raise Rejected(Reason.UNKNOWN_VERSION, f"protocol version {header.version}, not {expected.version}")
+    if header.epoch != expected.epoch:
+        raise Rejected(Reason.WRONG_EPOCH, f"epoch {header.epoch}, {expected.epoch} is next")
     if header.timestamp_ms <= head.timestamp_ms:
         raise Rejected(Reason.BAD_TIMESTAMP, f"time {header.timestamp_ms}, the head has {head.timestamp_ms}")
     if header.proposer is None:
         raise Rejected(Reason.BAD_BLOCK, "proposer: there is none")
     _check_size(block)
     _check_hash("evidence root", header.evidence_root, evidence_root(block.evidence))
-    _check_hash("validators hash", header.validators_hash, head.next_validators_hash)
+    _check_hash("validators hash", header.validators_hash, expected.validators_hash)
 
 
 def check_parent_certificate(
@@ -54,7 +66,7 @@ def check_parent_certificate(
     validators: Callable[[], ValidatorSet],
     verify_digest: VerifyDigest,
 ) -> None:
-    """Check the certificate of the parent inside a block: none on block 0, else one for exactly the head.
+    """Check the certificate of the parent inside a block: one for exactly the head, except on block 0 and a recovery.
 
     `known` is a certificate of the head that was checked before; `validators` gives the head's set.
     Raises: Rejected(BAD_CERTIFICATE), Rejected(BAD_BLOCK).
@@ -64,6 +76,10 @@ def check_parent_certificate(
     if head.height == 0:
         if certificate is not None:
             raise Rejected(Reason.BAD_CERTIFICATE, "block 1 carries none: block 0 was never voted on")
+        return
+    if block.header.epoch != head.epoch:
+        if certificate is not None:
+            raise Rejected(Reason.BAD_CERTIFICATE, "the first block of an epoch carries none")
         return
     if certificate is None:
         raise Rejected(Reason.BAD_CERTIFICATE, f"block {head.height + 1} carries none of its parent")

@@ -9,16 +9,24 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Self, TypeVar
 
+from node import codec
 from node.chain.admission import check_admission
 from node.chain.answers import Committed, CredentialPath, LocatedCredential, ProvenValue, Submission
 from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, evidence_root, transactions_root
-from node.chain.block_check import check_after_execution, check_before_execution, check_names, check_parent_certificate
+from node.chain.block_check import (
+    Expected,
+    check_after_execution,
+    check_before_execution,
+    check_names,
+    check_parent_certificate,
+)
 from node.chain.builder import bytes_free_beside, fill_block
 from node.chain.certificate import Certificate, Network, VerifyDigest, verify_consensus_signature
 from node.chain.demerits import NO_DEMERITS, Demerits
 from node.chain.equivocations import check_new, choose_evidence
 from node.chain.evidence import Offence, judge
 from node.chain.evidence_pool import EvidencePool
+from node.chain.epoch import document_of
 from node.chain.execution import Execution, execute_block
 from node.chain.frame import Frame
 from node.chain.genesis import genesis_block, genesis_changes
@@ -33,10 +41,12 @@ from node.chain.records.credential import Batch
 from node.chain.records.governance import Upgrade
 from node.chain.records.network import Parameters
 from node.chain.snapshot_making import SnapshotMaking
+from node.chain.recovery import RecoveryDocument
+from node.chain.recovery_loading import Loaded, Loading, Recoveries
 from node.chain.store import BlockStore
 from node.chain.upgrades import coming_upgrade, ignorance, version_at
 from node.chain.validator_set import ValidatorSet
-from node.chain.verification import TransactionCache
+from node.chain.verification import ParsedTransaction, TransactionCache, parse_transaction
 from node.crypto import merkle
 from node.errors import ConfigError, Reason, Rejected, StorageError
 from node.limits import (
@@ -90,6 +100,12 @@ class Ledger:
         self._head_hash = head.hash()
         self._head_certificate = self._blocks.certificate(head.height)
         self._cache = TransactionCache(network, head.epoch)
+        self._recoveries = Recoveries(store, self._blocks, state, network)
+        self._recovery: RecoveryDocument | None = None
+        """What the next block carries where it begins an epoch."""
+        self._checkpoints: dict[Height, Hash] = {}
+        self._pins: dict[Height, Hash] = {}
+        """Blocks that are known beforehand: of checkpoints and of recovery documents."""
         self._recent = RecentIds()
         for height, ids in self._blocks.recent_ids(head.height):
             self._recent.add(height, ids)
@@ -138,6 +154,8 @@ class Ledger:
             )
         ledger = cls(store, state, genesis, network, head, verify_digest, version_max)
         ledger._catch_up_index()
+        ledger._recoveries.check_single()
+        ledger._look_for_recovery()
         return ledger
 
     # --- the head ---
@@ -154,8 +172,8 @@ class Ledger:
 
     @property
     def epoch(self) -> Epoch:
-        """Number of recoveries so far."""
-        return self._head.epoch
+        """Of the next height: number of recoveries so far."""
+        return self._head.epoch if self._recovery is None else self._recovery.epoch
 
     @property
     def head_certificate(self) -> Certificate | None:
@@ -197,6 +215,8 @@ class Ledger:
         Raises: Rejected(NOT_FOUND) above that.
         """
         if height == self._head.height + 1:
+            if self._recovery is not None:
+                return self._recovery.validators
             return self._validators(self._head.next_validators_hash)
         header = self.header_at(height)
         if header is not None:
@@ -270,7 +290,7 @@ class Ledger:
             return True
         if self.ignorance is not None:
             return False
-        if len(self.evidence):
+        if self._recovery is not None or len(self.evidence):
             return True
         frame = self._next_frame(self._head.timestamp_ms + 1)
         spent = 0
@@ -287,6 +307,53 @@ class Ledger:
             return True
         return len(self.mempool) > 0
 
+    # --- epochs ---
+
+    def load_recovery(self, document: RecoveryDocument, *, discard_above: bool = False) -> Loading:
+        """Follow a recovery document from its height on; one above the head is kept until the head is there.
+
+        Where blocks were taken back the store must be opened anew. Raises: Rejected, and nothing has changed;
+        ConfigError where governance has signed two documents for one epoch; StorageError.
+        """
+        loading = self._recoveries.load(document, self._head, discard_above=discard_above)
+        if not loading.discarded and loading.outcome is not Loaded.KNOWN:
+            self._look_for_recovery()
+        return loading
+
+    @property
+    def recovery(self) -> RecoveryDocument | None:
+        """The document that the next block begins an epoch with; None where the epoch goes on."""
+        return self._recovery
+
+    def recoveries(self) -> Iterator[RecoveryDocument]:
+        """Yield the documents that this node was told to follow, ascending by epoch."""
+        return self._recoveries.all()
+
+    def _look_for_recovery(self) -> None:
+        """Find out whether an epoch begins above the head; then what waits was signed for another one.
+
+        Raises: ConfigError where a document that was kept is none of this network; StorageError.
+        """
+        before = self.epoch
+        self._recovery = self._recoveries.due(self._head, self._head_certificate)
+        self._pins = {**self._checkpoints, **{item.height: item.block_hash for item in self._recoveries.all()}}
+        if self.epoch != before:
+            self._cache = TransactionCache(self.network, self.epoch)
+            self.mempool = Mempool()
+            self.evidence = EvidencePool()
+            self._executed.clear()
+            self._includable = None
+
+    def _check_pin(self, height: Height, block_hash: Hash) -> None:
+        """Refuse a block that contradicts a checkpoint or a recovery document. Raises: Rejected(BAD_BLOCK)."""
+        pinned = self._pins.get(height)
+        if pinned is not None and pinned != block_hash:
+            raise Rejected(
+                Reason.BAD_BLOCK,
+                f"block {height} is {block_hash.hex()}, a checkpoint or recovery document of this node says "
+                f"{pinned.hex()}",
+            )
+
     # --- blocks ---
 
     def build_block(self, *, proposer: InstitutionId, timestamp_ms: TimestampMs) -> Block:
@@ -296,7 +363,7 @@ class Ledger:
         nothing that waits executes any more; such transactions leave the mempool.
         """
         frame = self._next_frame(max(timestamp_ms, self._head.timestamp_ms + 1))
-        parent_certificate = self._head_certificate
+        parent_certificate = frame.parent_certificate
         bare = self._header(frame, proposer, parent_certificate, None)
         filled = fill_block(
             self.state,
@@ -496,7 +563,12 @@ class Ledger:
         """
         if self.ignorance is not None:
             raise Rejected(Reason.UNKNOWN_VERSION, self.ignorance)
-        if block is None:
+        parent_certificate = self._head_certificate if block is None else block.parent_certificate
+        offences: tuple[Offence, ...] = ()
+        if self._recovery is not None:
+            evidence = (codec.encode(self._recovery),) if block is None else block.evidence
+            parent_certificate = None
+        elif block is None:
             offences, evidence = choose_evidence(self.state, self.evidence, self._head.height + 1)
         else:
             offences, evidence = tuple(map(self._judge, block.evidence)), block.evidence
@@ -507,7 +579,7 @@ class Ledger:
             time_ms,
             self.next_version,
             self._head,
-            self._head_certificate if block is None else block.parent_certificate,
+            parent_certificate,
             evidence,
             offences,
             self._hash_at,
@@ -561,7 +633,7 @@ class Ledger:
             evidence_root(frame.evidence),
             roots[1],
             roots[2],
-            parent.next_validators_hash,
+            self.validators_at(frame.height).hash,
             roots[3],
             certificate_hash(parent_certificate),
             proposer,
@@ -572,7 +644,11 @@ class Ledger:
         kept = self._executed.get(block_hash)
         if kept is not None and kept[0] == block:
             return kept[1]
-        check_before_execution(block, self._head, self._head_hash, self.network, self.next_version)
+        expected = Expected(self.next_version, self.epoch, self.validators_at(self._head.height + 1).hash)
+        check_before_execution(block, self._head, self._head_hash, self.network, expected)
+        self._check_pin(block.header.height, block_hash)
+        if self._recovery is not None:
+            self._recoveries.check_first_block(self._recovery, document_of(block.evidence))
         check_parent_certificate(
             block, self._head, self.network, self._head_certificate, self._parent_validators, self._verify_digest
         )
@@ -588,7 +664,7 @@ class Ledger:
         return execution
 
     def _stage_hop(self, block: Block, batch: WriteBatch) -> None:
-        """Keep what leads a light client over the head where the set changes behind it: its certificate is final now."""
+        """Keep what leads a light client over the head where the set changes: its certificate is final now."""
         head, certificate = self._head, block.parent_certificate
         if certificate is None or head.next_validators_hash == head.validators_hash:
             return
@@ -625,6 +701,8 @@ class Ledger:
         self._index.add_block(block.header.height, execution.transactions, execution.receipts, batch)
         # Derived: after a crash it is made again from the blocks, so it need not be synced.
         self._store.write(batch, sync=False)
+        if self._recovery is not None or block.header.height in self._pins:
+            self._look_for_recovery()
 
     def _committed_before(self, block_hash: Hash, height: Height) -> Committed:
         """Return what is committed at a height, if it is this block."""
@@ -642,8 +720,15 @@ class Ledger:
             raise Rejected(Reason.WRONG_HEIGHT, f"block {height} is made from the genesis and never voted on")
         if block is None or receipts is None:
             raise Rejected(Reason.WRONG_HEIGHT, self.absence(height))
-        parsed = tuple(self._cache.parse(data) for data in block.transactions)
+        parsed = self._parse_all(block)
         return Committed(block, block_hash, certificate, parsed, receipts)
+
+    def _parse_all(self, block: Block) -> tuple[ParsedTransaction, ...]:
+        """Take a committed block's transactions apart; their ids belong to its epoch."""
+        epoch = block.header.epoch
+        if epoch == self.epoch:
+            return tuple(self._cache.parse(data) for data in block.transactions)
+        return tuple(parse_transaction(data, self.network, epoch) for data in block.transactions)
 
     def _validators(self, validators_hash: Hash) -> ValidatorSet:
         found = self._validator_sets.get(validators_hash)
@@ -672,7 +757,7 @@ class Ledger:
             batch = WriteBatch()
             if height == 0:
                 self._index.add_names(iter(genesis_changes(self.genesis)), batch)
-            parsed = tuple(self._cache.parse(data) for data in block.transactions)
+            parsed = self._parse_all(block)
             self._index.add_block(height, parsed, receipts, batch)
             self._store.write(batch, sync=False)
 

@@ -5,7 +5,7 @@ node that has seen both stops. A document for a height that this node has not re
 there; until then it pins that height's block. Source: PROTOCOL §5, "Quorum lost for good".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeVar
@@ -14,14 +14,20 @@ from node import codec
 from node.chain.block import Header
 from node.chain.certificate import Certificate, Network
 from node.chain.epoch import check_members
-from node.chain.hops import HopStore, RecoveryHop, first_quorum
+from node.chain.hops import Hop, HopStore, RecoveryHop, first_quorum
 from node.chain.records.network import Governance
-from node.chain.recovery import RecoveryDocument, check_document, check_signatures, decode_document
+from node.chain.recovery import (
+    RecoveryDocument,
+    check_document,
+    check_signatures,
+    decode_document,
+    sentence_of_other_epoch,
+)
 from node.chain.rollback import stage_return
 from node.chain.store import BlockStore
 from node.errors import ConfigError, Reason, Rejected, StorageError
 from node.limits import RECOVERIES_MAX, STATE_RECORD_BYTES_MAX
-from node.primitives import Epoch, Hash, Height, InstitutionId
+from node.primitives import Epoch, Height, InstitutionId
 from node.state import keys
 from node.state.keys import Column
 from node.state.kv import KeyValueStore, WriteBatch
@@ -79,12 +85,8 @@ class Recoveries:
             yield _read_own(data)
 
     def stage(self, document: RecoveryDocument, batch: WriteBatch) -> None:
-        """Put a document into a batch: one that was judged, or came with a snapshot that was."""
-        batch.put(_key(_DOCUMENTS, document.epoch), codec.encode(document))
-
-    def pinned(self, height: Height) -> Hash | None:
-        """Return the hash of the block that a document keeps at a height; None where none is about it."""
-        return next((document.block_hash for document in self.all() if document.height == height), None)
+        """Put a document that was judged into a batch."""
+        stage_documents((document,), batch)
 
     def check_single(self) -> None:
         """Refuse a store that has seen two documents of one epoch. Raises: ConfigError."""
@@ -269,6 +271,24 @@ class _StateAt:
         if not isinstance(proof, ExistenceProof):
             return None
         return codec.decode(proof.value, shape, bytes_max=STATE_RECORD_BYTES_MAX)
+
+
+def check_followed(hops: Iterable[Hop], followed: Iterable[RecoveryDocument]) -> None:
+    """Refuse a way over recoveries that this node was not told to follow: nobody is taken along without a word.
+
+    Raises: Rejected(WRONG_EPOCH).
+    """
+    known = {document.digest() for document in followed}
+    for hop in hops:
+        if isinstance(hop, RecoveryHop) and hop.document.digest() not in known:
+            epoch = hop.document.epoch
+            raise Rejected(Reason.WRONG_EPOCH, sentence_of_other_epoch(epoch, epoch - 1))
+
+
+def stage_documents(documents: Iterable[RecoveryDocument], batch: WriteBatch) -> None:
+    """Put documents that were followed elsewhere into another store's batch."""
+    for document in documents:
+        batch.put(_key(_DOCUMENTS, document.epoch), codec.encode(document))
 
 
 def _two(first: RecoveryDocument | None, second: RecoveryDocument) -> str:

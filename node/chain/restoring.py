@@ -11,9 +11,10 @@ from node import codec
 from node.chain.certificate import VerifyDigest
 from node.chain.genesis import genesis_block
 from node.chain.genesis_document import GenesisDocument
-from node.chain.hops import HopStore
+from node.chain.hops import HopStore, RecoveryHop
 from node.chain.index import BATCHES, Index
 from node.chain.records.credential import Batch
+from node.chain.recovery_loading import stage_documents
 from node.chain.snapshot import (
     Manifest,
     check_batch,
@@ -160,6 +161,7 @@ class Restoration:
         for hop in manifest.hops:
             hops.stage(hop, batch)
             blocks.stage_validators(hop.validators, batch)
+        stage_documents((hop.document for hop in manifest.hops if isinstance(hop, RecoveryHop)), batch)
         for header in manifest.headers:
             blocks.stage_header(header, batch)
         blocks.stage_base(manifest.header, manifest.certificate, genesis_hash, batch)

@@ -290,6 +290,9 @@ class Core:
         before = event.validators if event.head_validators is None else event.head_validators
         context = HeightContext(options.network, event.epoch, height, event.head, event.validators, rotation, before)
         me = self._index_in(event.validators)
+        if event.enters_epoch:  # [X4]
+            self._claims = Claims()
+            self._safe_start = None if event.listen_nonce is None else SafeStart(event.listen_nonce)
         for record in event.records:
             if isinstance(record, SignsFrom) and self._safe_start is None:  # a copied journal's is too old
                 self._safe_start = SafeStart(b"", signs_from=record.height, is_kept=True)
@@ -307,7 +310,8 @@ class Core:
             view_changes=ViewChangeBook(event.validators),
             begun_at_ms=event.now_ms,
         )
-        self._head_certificate = event.head_certificate
+        # [X3] of the last block before an epoch none is shown: the document says that it is kept.
+        self._head_certificate = None if context.begins_epoch else event.head_certificate
         self._claims.keep(event.validators)
         if not self._is_ticking:
             self._is_ticking = True

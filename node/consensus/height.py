@@ -31,6 +31,11 @@ class HeightContext:
         """Return the set that what is said of a height is judged by: its own where known, else the newest. [M1]"""
         return self.head_validators if height < self.height else self.validators
 
+    @property
+    def begins_epoch(self) -> bool:
+        """The parent is the last block that a recovery document kept."""
+        return self.epoch != self.head.epoch
+
     def institution(self, index: ValidatorIndex) -> InstitutionId:
         """Return a member's name."""
         return self.validators.members[index].institution

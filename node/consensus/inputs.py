@@ -48,6 +48,10 @@ class HeightStarted:
     """What the journal holds of this height, in the order written; nothing unless there was a restart. [R1]"""
     demerits: Demerits = NO_DEMERITS
     """In the state after `head`: who is passed over. [L1]"""
+    enters_epoch: bool = False
+    """This process worked on an older epoch until now. [X4]"""
+    listen_nonce: bytes | None = None
+    """Then: fresh random bytes where the journal does not cover the new epoch, so that the key listens again."""
     head_validators: ValidatorSet | None = None
     """The set that decided `head`; None: the same as `validators`. [M1]"""
 

@@ -155,7 +155,7 @@ def _verified_head(verifier: Verifier, state: HeightState, status: Status) -> He
     """
     certificate = status.head_certificate
     if certificate is None:
-        is_pinned = state.context.begins_epoch and status.height == state.context.height
+        is_pinned = state.context.begins_epoch and status.height == state.context.height  # [X3]
         if status.height != 1 and not is_pinned:
             raise Rejected(Reason.BAD_CERTIFICATE, f"no certificate for head {status.height - 1}")
         return status.height - 1

@@ -93,9 +93,10 @@ class ValidatorState:
 class OwnTrouble:
     """Something that is wrong with this node itself."""
 
-    cause: Literal["clock", "disk"]
+    cause: Literal["clock", "disk", "epoch"]
     amount: int
-    """`clock`: milliseconds that we seem to be ahead, negative for behind. `disk`: bytes that are free."""
+    """`clock`: milliseconds that we seem to be ahead, negative for behind. `disk`: bytes that are free. `epoch`: the
+    next one, where peers are already while this node lacks its recovery document."""
 
 
 class NodeView(Protocol):

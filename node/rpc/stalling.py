@@ -194,6 +194,13 @@ def _own_trouble(trouble: OwnTrouble) -> Texts:
                 "es": f"El reloj de este nodo parece {direction[0]} {seconds:.1f} s respecto de los demás: revise NTP.",
                 "en": f"This node's clock seems to be {seconds:.1f} s {direction[1]} the others': look at NTP.",
             }
+        case "epoch":
+            return {
+                "es": "Hay nodos en una época posterior: la gobernanza recuperó la red. Detenga este nodo, cargue con "
+                f"`pila recovery apply` el documento de recuperación de la época {trouble.amount} e inícielo otra vez.",
+                "en": "Peers are in a later epoch: governance has recovered the network. Stop this node, load the "
+                f"recovery document of epoch {trouble.amount} with `pila recovery apply`, and start it again.",
+            }
         case "disk":
             mebibytes = trouble.amount // 2**20
             return {

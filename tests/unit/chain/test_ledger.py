@@ -88,7 +88,7 @@ WRONG_HEADERS: dict[str, tuple[dict[str, object], Reason, str]] = {
     "height_high": ({"height": 4}, Reason.WRONG_HEIGHT, "height 4, 3 is next"),
     "parent": ({"parent_hash": OTHER}, Reason.WRONG_PARENT, f"parent {OTHER.hex()}, the head is "),
     "version": ({"version": 3}, Reason.UNKNOWN_VERSION, "protocol version 3, not 2"),
-    "epoch": ({"epoch": 1}, Reason.WRONG_EPOCH, "epoch 1, the head has 0"),
+    "epoch": ({"epoch": 1}, Reason.WRONG_EPOCH, "epoch 1, 0 is next"),
     "time": (
         {"timestamp_ms": GENESIS_TIME_MS + 2_000},
         Reason.BAD_TIMESTAMP,
