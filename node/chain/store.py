@@ -95,15 +95,17 @@ class BlockStore:
         batch.put(HEAD, codec.encode(StoredHead(header.height, header.hash(), genesis_hash)))
 
     def stage_pruning(self, first: Height, below: Height, batch: WriteBatch) -> None:
-        """Delete everything about the blocks from `first` up to `below`, which stays."""
+        """Delete everything about the blocks from `first` up to `below`, which stays, as does its parent's header."""
         for height in range(first, below):
+            for receipt in self.receipts(height) or ():
+                batch.delete(Column.TRANSACTION.key(receipt.transaction_id))
+            for column in (Column.BLOCK, Column.RECEIPTS, Column.CERTIFICATE):
+                batch.delete(column.at(height))
+        for height in range(max(1, first - 1), below - 1):
             header = self.header(height)
             if header is not None:
                 batch.delete(Column.BLOCK_HASH.key(header.hash()))
-            for receipt in self.receipts(height) or ():
-                batch.delete(Column.TRANSACTION.key(receipt.transaction_id))
-            for column in (Column.BLOCK, Column.HEADER, Column.RECEIPTS, Column.CERTIFICATE):
-                batch.delete(column.at(height))
+                batch.delete(Column.HEADER.at(height))
         batch.put(PRUNED_BELOW, below.to_bytes(8, "big"))
 
     def stage_return(

@@ -487,8 +487,11 @@ def test_pruning_keeps_the_last_blocks_and_every_proof() -> None:
     chain.skip_to(2_020)
     assert [chain.ledger.prune(2_000, 15) for _ in range(3)] == [15, 5, 0]
     assert chain.ledger.pruned_below == 21
-    assert (chain.ledger.block_at(20), chain.ledger.header_at(20), chain.ledger.receipts_at(20)) == (None, None, None)
+    assert (chain.ledger.block_at(20), chain.ledger.header_at(19), chain.ledger.receipts_at(20)) == (None, None, None)
     assert chain.ledger.block_at(21) is not None
+    parent = chain.ledger.header_at(20)
+    assert parent is not None
+    assert chain.ledger.header_by_hash(parent.hash()) == parent
     assert chain.ledger.find_transaction(tx_id.transaction_id) is None
     again = TestChain(store=chain.store)
     assert again.ledger.pruned_below == 21
