@@ -21,6 +21,7 @@ from node import gossip, sync
 from node.chain.answers import Committed, Submission
 from node.chain.block import PROTOCOL_VERSION
 from node.chain.certificate import verify_consensus_signature
+from node.chain.equivocations import recorded_count
 from node.chain.ledger import Ledger
 from node.chain.records.credential import Batch
 from node.chain.records.definition import Definition
@@ -300,6 +301,9 @@ class Node:
         metrics.watch(
             {
                 metrics.consensus_height: lambda: ledger.head.height + 1,
+                metrics.equivocations_recorded: lambda: recorded_count(
+                    ledger, ledger.validators_at(ledger.head.height + 1)
+                ),
                 metrics.missing_validators: lambda: len(self._view.unreachable()),
                 metrics.state_keys: lambda: ledger.state.key_count,
                 metrics.db_bytes: chain_store.approximate_bytes,

@@ -66,7 +66,10 @@ class Metrics:
         self.missed_proposals = counter(
             "validator_missed_proposals", "Views that ended without this proposer's decision", "validator"
         )
-        self.equivocations = counter("equivocations", "Validators caught signing two things")
+        self.equivocations = counter("equivocations", "Proofs that a validator signed two things, seen by this node")
+        self.equivocations_recorded = gauge(
+            "equivocations_recorded", "Such proofs against present validators that are on the chain"
+        )
         self.votes_late = counter("votes_late", "Votes for heights decided before")
         # Ledger.
         self.transactions = counter("transactions", "Committed transactions", "kind")

@@ -12,7 +12,7 @@ from node.chain.certificate import Certificate
 from node.chain.statements import Prepare
 from node.channels import Channel
 from node.clock import monotonic_seconds, wall_ms
-from node.consensus.effects import Effect, SignAndBroadcast
+from node.consensus.effects import Effect, ReportEquivocation, SignAndBroadcast
 from node.consensus.inputs import HeightStarted, Input, MessageReceived, MessageSigned, TransactionsPending
 from node.consensus.messages import BlockReply, BlockRequest, Decided, NewView, Proposal, Status, ViewChange
 from node.errors import Rejected
@@ -95,8 +95,20 @@ class ConsensusObserver:
                         self._log.info("new view", height=head.height, view=head.view)
                     case _:
                         pass
+            if isinstance(effect, ReportEquivocation):
+                self._log_equivocation(effect)
         if self._is_verbose and not (isinstance(event, MessageReceived) and isinstance(event.message, Status)):
             self._log.debug("step", input=repr(event), effects=[repr(effect) for effect in effects])
+
+    def _log_equivocation(self, report: ReportEquivocation) -> None:
+        one, other = report.evidence
+        self._log.warning(
+            "equivocation",
+            validator=report.institution,
+            height=one.height,
+            view=min(one.view, other.view),
+            statements=[type(part).__name__ for part in report.evidence],
+        )
 
     def rejected(self, sender: InstitutionId, rejection: Rejected) -> None:
         """Something a peer sent could not be taken."""
@@ -190,6 +202,10 @@ class ChainObserver:
         metrics.credentials_revoked.inc(committed.credentials_revoked)
         for receipt in committed.receipts:
             metrics.transactions.labels(receipt.kind).inc()
+        for event in committed.upkeep:
+            if event.action == "equivocation":
+                validator = event.subject.rpartition("/")[2]
+                self._log.warning("equivocation recorded", validator=validator, height=header.height)
         self._log.info(
             "block",
             height=header.height,

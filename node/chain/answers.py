@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from node.chain.block import Block, Header
 from node.chain.certificate import Certificate
 from node.chain.receipt import Receipt, ReceiptEvent
+from node.chain.rules.framework import Event
 from node.chain.verification import ParsedTransaction
 from node.primitives import CatalogueId, Hash, Height, InstitutionId
 from node.state.proof import StateProof
@@ -62,6 +63,8 @@ class Committed:
     certificate: Certificate
     transactions: tuple[ParsedTransaction, ...]
     receipts: tuple[Receipt, ...]
+    upkeep: tuple[Event, ...] = ()
+    """What happened besides the transactions; empty where the block was committed before."""
 
     @property
     def header(self) -> Header:

@@ -9,6 +9,7 @@ from node.chain.evidence import Offence
 from node.chain.frame import Frame
 from node.chain.records.equivocation import Equivocation, Equivocations
 from node.chain.rules.framework import Event
+from node.chain.validator_set import ValidatorSet
 from node.errors import Reason, Rejected
 from node.limits import EQUIVOCATIONS_RECORDED_MAX, EVIDENCE_PER_BLOCK_MAX
 from node.primitives import Height
@@ -39,7 +40,8 @@ def choose_evidence(
 ) -> tuple[tuple[Offence, ...], tuple[bytes, ...]]:
     """Return what a block of a height can record together of the evidence that waits: offences and their proofs."""
     draft = WorldState(state)
-    offences, chosen = [], []
+    offences: list[Offence] = []
+    chosen: list[bytes] = []
     for offence, data in waiting:
         if len(chosen) == EVIDENCE_PER_BLOCK_MAX:
             break
@@ -50,6 +52,12 @@ def choose_evidence(
         offences.append(offence)
         chosen.append(data)
     return tuple(offences), tuple(chosen)
+
+
+def recorded_count(state: Reader, validators: ValidatorSet) -> int:
+    """Return how many offences of a set's members are on record."""
+    records = (state.read(keys.equivocations(member.institution), Equivocations) for member in validators.members)
+    return sum(len(record.items) for record in records if record is not None)
 
 
 def _record(state: WorldState, offence: Offence, height: Height) -> Event:

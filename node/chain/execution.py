@@ -30,6 +30,8 @@ class Execution:
     receipts: tuple[Receipt, ...]
     events: tuple[Event, ...]
     """Of the upkeep before them, all transactions in order, and the upkeep after them."""
+    upkeep: tuple[Event, ...]
+    """Those before and after the transactions alone."""
     prepared: PreparedState
     next_validators: ValidatorSet
     """The set that votes on the next height."""
@@ -51,7 +53,8 @@ class BlockDraft:
         self._recent = recent
         self._cache = cache
         self._state = WorldState(state)
-        self._events = list(begin_block(self._state, frame))
+        self._upkeep = begin_block(self._state, frame)
+        self._events = list(self._upkeep)
         self._parameters = parameters_of(self._state)
         self._ids: set[Hash] = set()
         self._transactions: list[ParsedTransaction] = []
@@ -74,13 +77,15 @@ class BlockDraft:
 
     def finish(self) -> Execution:
         """Return what the block did, with the root of the state after it; call once."""
-        self._events += end_block(self._state, self._frame)
+        ending = end_block(self._state, self._frame)
+        self._events += ending
         validators = self._state.get(keys.VALIDATOR_SET, ValidatorSet)
         assert validators is not None
         return Execution(
             tuple(self._transactions),
             tuple(self._receipts),
             tuple(self._events),
+            (*self._upkeep, *ending),
             self._store.prepare(self._state.changes()),
             validators,
             self._cost,

@@ -413,7 +413,9 @@ class Ledger:
         self._store.write(batch, sync=True)
         self.state.apply(execution.prepared, height)
         self._advance(block, block_hash, certificate, execution)
-        committed = Committed(block, block_hash, certificate, execution.transactions, execution.receipts)
+        committed = Committed(
+            block, block_hash, certificate, execution.transactions, execution.receipts, execution.upkeep
+        )
         for listener in self._listeners:
             listener(committed)
         return committed

@@ -13,7 +13,7 @@ from node.metrics import Metrics, serve
 PROMISED = {
     *("consensus_height", "consensus_view", "consensus_step", "consensus_round_trip_seconds", "view_timeout_seconds"),
     *("block_interval_seconds", "block_transactions", "block_credentials", "view_changes", "proposals"),
-    *("missing_validators", "validator_missed_proposals", "equivocations", "votes_late"),
+    *("missing_validators", "validator_missed_proposals", "equivocations", "equivocations_recorded", "votes_late"),
     *("transactions", "credentials_issued", "credentials_revoked", "commit_seconds", "execute_seconds"),
     *("state_keys", "db_bytes", "mempool_transactions", "mempool_bytes", "rejected"),
     *("peers", "peer_height", "p2p_bytes", "p2p_queue", "rpc_requests", "rpc_seconds"),

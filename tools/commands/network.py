@@ -1,5 +1,6 @@
 """`pila testnet | init | start | genesis check | config check | status | validators | why-stalled`."""
 
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -225,9 +226,19 @@ def config_check(home: Path) -> None:
 @rpc_option
 def status(rpc: str) -> None:
     """Show how a node and its network are."""
-    found = NodeClient(rpc).call("node_status")
+    client = NodeClient(rpc)
+    found = client.call("node_status")
     lines = [f"{name:<17} {value}" for name, value in found.items()]
-    say(found, "\n".join(lines))
+    caught = _caught(client)
+    if caught:
+        lines.append(f"{'equivocations':<17} {', '.join(f'{name} ({count})' for name, count in caught.items())}")
+    say({**found, "equivocations": caught}, "\n".join(lines))
+
+
+def _caught(client: NodeClient) -> dict[str, int]:
+    """Return how often each institution is on record for having signed two things; the first thousand proofs count."""
+    items = client.call("node_equivocations", limit=1_000)["items"]
+    return dict(sorted(Counter(item["institution"] for item in items).items()))
 
 
 @command(_root, "validators")
@@ -239,15 +250,19 @@ def validators(height: int | None, rpc: str) -> None:
     client = NodeClient(rpc)
     found = client.call("chain_validators", **params)
     coming = client.call("governance_schedule") if height is None else {"scheduled": None, "waiting": []}
-    rows = table("#", "institution", "consensus key", title=f"quorum {found['quorum']} of {len(found['validators'])}")
+    caught = _caught(client)
+    columns = ["#", "institution", "consensus key", *(["signed two things"] if caught else [])]
+    rows = table(*columns, title=f"quorum {found['quorum']} of {len(found['validators'])}")
     for index, member in enumerate(found["validators"]):
-        rows.add_row(str(index), member["institution"], member["public_key"])
+        times = caught.get(member["institution"], 0)
+        mark = [f"{times} on record" if times else ""] if caught else []
+        rows.add_row(str(index), member["institution"], member["public_key"], *mark)
     planned = coming["scheduled"]
     if planned is not None:
         rows.caption = f"from height {planned['effective_height']} on: {', '.join(planned['validators'])}"
     for item in coming["waiting"]:
         rows.add_row("", item["institution"], f"waits to {item['change']} (proposal {item['proposal']})")
-    say({**found, "scheduled": planned, "waiting": coming["waiting"]}, rows)
+    say({**found, "scheduled": planned, "waiting": coming["waiting"], "equivocations": caught}, rows)
 
 
 @command(_root, "why-stalled")

@@ -13,7 +13,7 @@ from tests.unit.rpc.rpc_kit import Desk
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "openrpc"
 PROMISED = {
-    *("node_status", "node_peers", "node_whyStalled"),
+    *("node_status", "node_peers", "node_whyStalled", "node_equivocations"),
     *("chain_block", "chain_header", "chain_certificate", "chain_validators", "chain_genesis", "chain_params"),
     *("state_proof", "tx_submit", "tx_get", "tx_wait"),
     *("institution_get", "institution_list", "institution_history", "catalog_get", "catalog_search"),
