@@ -3,6 +3,7 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
+from node.chain.records.governance import Upgrade
 from node.limits import HEARTBEAT_MS, VIEW_TIMEOUT_START_MAX_MS
 from node.rpc.services import ConsensusInfo, Services
 from node.rpc.shapes import Hex32, Institution, Texts, Time, time_text
@@ -154,6 +155,10 @@ def _with_reasons(found: WhyStalled, services: Services) -> WhyStalled:
             why = why_missing(node.validator_state(institution), found.height)
             missing.append(MissingValidator(institution, why.reason, why.text))
     own = own_troubles(node.own_troubles())
+    coming = services.ledger.coming_upgrade
+    if coming is not None and coming.version > services.ledger.version_max:
+        ahead = _explain_upgrade(coming, services.ledger.version_max)
+        own = {language: f"{text} {ahead[language]}".lstrip() for language, text in own.items()}
     explanation = {language: f"{text} {own[language]}".rstrip() for language, text in found.explanation.items()}
     return replace(found, missing=missing, explanation=explanation)
 
@@ -188,6 +193,16 @@ def _as_consensus_sees_it(services: Services) -> WhyStalled:
         own = _explain_signer(info.signer_problem)
         explanation = {language: f"{own[language]} {text}" for language, text in explanation.items()}
     return WhyStalled(stalled, since, info.height, info.view, info.step, missing, explanation)
+
+
+def _explain_upgrade(upgrade: Upgrade, known: int) -> Texts:
+    """Say that this node will stop, while there is time to do something about it."""
+    return {
+        "es": f"La versión {upgrade.version} del protocolo empieza en la altura {upgrade.height} y este nodo conoce "
+        f"hasta la {known}: se detendrá antes. Instale un programa más nuevo.",
+        "en": f"Version {upgrade.version} of the protocol begins at height {upgrade.height} and this node knows "
+        f"versions up to {known}: it will stop before. Install a newer program.",
+    }
 
 
 def _is_stalled(info: ConsensusInfo, now_ms: int) -> bool:

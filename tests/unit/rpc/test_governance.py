@@ -157,3 +157,25 @@ def test_question_that_has_no_answer_is_refused(
     with pytest.raises(RpcError) as refused:
         desk.call(method, **params)
     assert (refused.value.code, refused.value.detail) == (code, detail)
+
+
+def test_why_stalled_warns_of_an_upgrade_that_this_node_does_not_know(desk: Desk) -> None:
+    """A hundred blocks before it stops, in both languages."""
+    upgrade = UpgradeProtocol(3, 130)
+    propose(desk, upgrade)
+    for institution in (SDES, UGTO):
+        vote(desk, 1, upgrade, institution)
+    for institution in (SEG, SDES, UGTO):
+        vote(desk, 1, upgrade, institution, VoteKind.READY)
+    desk.chain.skip_to(29)
+    assert "version" not in desk.call("node_whyStalled")["explanation"]["en"].lower()
+    desk.chain.commit()
+    texts = desk.call("node_whyStalled")["explanation"]
+    assert texts["en"].endswith(
+        "Version 3 of the protocol begins at height 130 and this node knows versions up to 2: it will stop before. "
+        "Install a newer program."
+    )
+    assert texts["es"].endswith(
+        "La versión 3 del protocolo empieza en la altura 130 y este nodo conoce hasta la 2: se detendrá antes. "
+        "Instale un programa más nuevo."
+    )
