@@ -172,8 +172,10 @@ def _position(last: LastPosition | None) -> Position | None:
 
 
 def _read_copy(home: Path, genesis: GenesisDocument) -> Copy:
-    """Read the database of a node that does not run. Raises: StorageError."""
+    """Read the database of a node that does not run. Raises: ConfigError, StorageError."""
     data = home / DATA_FOLDER
+    if not (data / "chain" / "CURRENT").exists():
+        raise ConfigError(f"{home} holds no chain; of a signer's home copy {CONFIG_FILE}, {GENESIS_FILE} and keys/")
     with open_leveldb(data / "chain") as store:
         head = Ledger.open(store, genesis).head
     signed = None

@@ -1,6 +1,7 @@
 """A backup is whole or refused, and a home made of one never says that its keys are fresh."""
 
 import io
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -133,6 +134,15 @@ def test_a_backup_is_never_overwritten(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         make_backup(home, tmp_path / "nowhere" / "b.tar")
     assert "cannot be written: No such file or directory" in str(error.value)
+
+
+def test_a_home_without_a_chain_is_no_subject(home: Path, tmp_path: Path) -> None:
+    """A signer's home, say; and none is made there."""
+    shutil.rmtree(home / DATA_FOLDER / "chain")
+    with pytest.raises(ConfigError) as error:
+        make_backup(home, tmp_path / "b.tar")
+    assert str(error.value) == f"{home} holds no chain; of a signer's home copy config.toml, genesis.json and keys/"
+    assert not (home / DATA_FOLDER / "chain").exists()
 
 
 def test_only_the_beginning_of_a_file_is_no_backup(home: Path, tmp_path: Path) -> None:
