@@ -42,7 +42,7 @@ class Demerits(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
         for entry in self.entries:
             index = validators.index_of(entry.institution)
             if index is not None and entry.passed_until >= height:
-                due.append((-entry.misses, index))
+                due.append((-entry.misses, index))  # [L1]
         return frozenset(index for _, index in sorted(due)[: validators.max_faulty])
 
 

@@ -160,7 +160,7 @@ def judge(
     kind = contradiction(one, other)
     if kind is None:
         raise Rejected(Reason.BAD_EVIDENCE, "the statements do not contradict each other")
-    if one.epoch != epoch:
+    if one.epoch != epoch:  # [E5]
         raise Rejected(Reason.WRONG_EPOCH, f"evidence of epoch {one.epoch}, this is {epoch}")
     if one.height > height:
         raise Rejected(Reason.WRONG_HEIGHT, f"evidence of height {one.height}, {height} is being decided")

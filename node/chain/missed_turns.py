@@ -37,7 +37,7 @@ def demerits_after(before: Demerits, validators: ValidatorSet, parent: Header, c
     `before` and `validators` are those of that block. At the one height before a new set comes into force
     nothing is counted: it was another set's turn.
     """
-    if parent.validators_hash != parent.next_validators_hash:
+    if parent.validators_hash != parent.next_validators_hash:  # [L5]
         return before
     height = parent.height + 1
     missed = _missed(before, validators, parent, certificate)
@@ -46,9 +46,9 @@ def demerits_after(before: Demerits, validators: ValidatorSet, parent: Header, c
     held = {entry.institution: entry for entry in before.entries if validators.index_of(entry.institution) is not None}
     forgotten = [name for name, entry in held.items() if _is_forgotten(entry, validators, height)]
     for name in forgotten:
-        del held[name]
+        del held[name]  # [L4]
     for name in missed:
-        misses = min(held[name].misses + 1 if name in held else 1, DEMERIT_MISSES_MAX)
+        misses = min(held[name].misses + 1 if name in held else 1, DEMERIT_MISSES_MAX)  # [L2]
         heights = DEMERIT_HEIGHTS_PER_MEMBER * len(validators) * 2 ** (misses - 1)
         held[name] = Demerit(name, misses, parent.height + heights)
     passed_now = before.passed_over(validators, height)
@@ -66,7 +66,7 @@ def _missed(
     rotation = Rotation(validators, parent.height, before)
     turns = min(certificate.view, len(validators))
     names = {validators.members[rotation.proposer(view)].institution for view in range(turns)}
-    return frozenset(name for name in names if name != parent.proposer)
+    return frozenset(name for name in names if name != parent.proposer)  # [L3]
 
 
 def _is_forgotten(entry: Demerit, validators: ValidatorSet, height: Height) -> bool:

@@ -581,7 +581,7 @@ class Core:
             yield from status.answer_with_missing(state, sender, message, self._answered, now_ms)
 
     def _check_epoch(self, epoch: Epoch) -> None:
-        if epoch != self.state.context.epoch:
+        if epoch != self.state.context.epoch:  # [X1]
             raise Rejected(Reason.WRONG_EPOCH, f"epoch {epoch} instead of {self.state.context.epoch}")
 
     # Answers of the ledger

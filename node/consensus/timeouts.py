@@ -33,6 +33,6 @@ class ViewTimeouts:
         duration = min(max(_SAFETY_FACTOR * self.average_ms, VIEW_TIMEOUT_MIN_MS), VIEW_TIMEOUT_START_MAX_MS)
         for _ in range(view):
             duration = duration * 3 // 2
-            if duration >= VIEW_TIMEOUT_MAX_MS:
+            if duration >= VIEW_TIMEOUT_MAX_MS:  # [T3]
                 return VIEW_TIMEOUT_MAX_MS
         return duration

@@ -41,7 +41,7 @@ class VoteBook:
         views = self._held.setdefault((phase, vote.validator), {})
         if vote.view in views:
             return
-        if len(views) >= VOTE_VIEWS_PER_VALIDATOR_MAX:
+        if len(views) >= VOTE_VIEWS_PER_VALIDATOR_MAX:  # [B2]
             lowest = min(views)
             if vote.view < lowest:
                 return
@@ -125,7 +125,7 @@ class ViewChangeBook:
             return
         views = self._held.setdefault(head.validator, {})
         views[head.view] = message
-        if len(views) > VIEW_CHANGES_PER_VALIDATOR_MAX:
+        if len(views) > VIEW_CHANGES_PER_VALIDATOR_MAX:  # [B2]
             del views[min(views)]
         self._highest[head.validator] = max(views)
 

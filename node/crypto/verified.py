@@ -25,7 +25,7 @@ class SignatureCache:
     def __call__(self, public_key: PublicKey, digest: Hash, signature: Signature) -> bool:
         """Tell whether a signature holds."""
         place = public_key + digest + signature
-        if place in self._good:
+        if place in self._good:  # [B3]
             return True
         if place in self._bad:
             return False
