@@ -47,6 +47,22 @@ class Faults:
                 if node.is_liar:
                     world.schedule(time_ms, node, self._storm, node)
 
+    def tally(self) -> Counter[str]:
+        """Return what went wrong how often, in the network too."""
+        world = self._world
+        plan = world.plan
+        counts = Counter(self.counts)
+        counts["partition"] = sum(not partition.is_one_way for partition in plan.partitions)
+        counts["one-way partition"] = sum(partition.is_one_way for partition in plan.partitions)
+        counts["fault bound to a view"] = len(plan.round_faults)
+        counts["slow machine"] = sum(slow_ms > 0 for slow_ms in plan.slow_ms)
+        counts["parcel lost"] = world.network.lost
+        counts["lying validator"] = len(plan.byzantine)
+        counts["lying validator caught on record"] = len(world.accusations)
+        if plan.byzantine:
+            counts.update(f"lie: {attack}" for attack in plan.attacks)
+        return +counts
+
     def heal(self) -> None:
         """Set the clocks and start what is down."""
         world = self._world

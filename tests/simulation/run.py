@@ -1,8 +1,10 @@
 """Play one seed and say what came of it."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from tests.simulation.checkers import Violation
+from tests.simulation.labels import Site, Watch
 from tests.simulation.plan import Plan, draw
 from tests.simulation.plants import PLANTS
 from tests.simulation.world import World
@@ -18,13 +20,26 @@ class Verdict:
     """Hash of everything that happened; empty after a violation."""
     heights: int
     steps: int
-    crashes: int
+    """Inputs of cores."""
+    faults: Counter[str] = field(default_factory=Counter)
+    """What went wrong how often, by kind."""
+    refusals: Counter[str] = field(default_factory=Counter)
+    """What replicas refused, by reason."""
+    views: tuple[int, int] = (0, 0)
+    """Views to resume after the faults; the highest view of a later height."""
+    passed: frozenset[Site] = frozenset()
+    """Labelled lines, where they were watched."""
 
 
-def play(seed: int, *, plant: str | None = None, forks_only: bool = False) -> Verdict:
+def play(seed: int, *, plant: str | None = None, forks_only: bool = False, watch: bool = False) -> Verdict:
     """Play a seed; with a plant (already applied) the plan is drawn so that the bug can show."""
     plan = draw(seed) if plant is None else PLANTS[plant].draw(seed)
-    return play_plan(plan, forks_only=forks_only)
+    if not watch:
+        return play_plan(plan, forks_only=forks_only)
+    watching = Watch()
+    with watching.on():
+        verdict = play_plan(plan, forks_only=forks_only)
+    return Verdict(**{**vars(verdict), "passed": frozenset(watching.passed)})
 
 
 def play_plan(plan: Plan, *, forks_only: bool = False) -> Verdict:
@@ -35,5 +50,13 @@ def play_plan(plan: Plan, *, forks_only: bool = False) -> Verdict:
         trace = world.run()
     except Violation as found:
         violation = str(found)
-    heights = max(world.checkers.decided, default=0)
-    return Verdict(plan.seed, violation, trace, heights, world.steps, world.faults.counts["crash at a write"])
+    return Verdict(
+        seed=plan.seed,
+        violation=violation,
+        trace=trace,
+        heights=max(world.checkers.decided, default=0),
+        steps=world.steps,
+        faults=world.faults.tally(),
+        refusals=world.rejections,
+        views=(world.liveness.views_to_resume, world.liveness.views_of_others),
+    )
