@@ -347,6 +347,8 @@ RECORDING_FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 """From this size on a new file begins with the next height; at twice as much the height is recorded no further."""
 RECORDING_FILES_MAX: Final = 8
 """Files of the ring: a quarter of a gibibyte at most."""
+LOG_CAUSES_MAX: Final = 1_024
+"""Causes of log lines, and addresses, of which is remembered when they were last told."""
 ROUND_VIEWS_MAX: Final = 8
 """Views of one height that a log line tells of: the last ones."""
 RECORD_BYTES_MAX: Final = 64 * 1024 * 1024

@@ -16,7 +16,7 @@ from node.consensus.effects import Effect, ReportEquivocation, SignAndBroadcast
 from node.consensus.inputs import HeightStarted, Input, MessageReceived, MessageSigned, TransactionsPending
 from node.consensus.messages import BlockReply, BlockRequest, Decided, NewView, Proposal, Status, ViewChange
 from node.errors import Rejected
-from node.limits import ROUND_VIEWS_MAX
+from node.limits import LOG_CAUSES_MAX, ROUND_VIEWS_MAX
 from node.log import get_logger
 from node.metrics import Metrics
 from node.p2p.observer import PeerIdentity
@@ -27,7 +27,6 @@ from node.witness import Witness
 QUIET_SECONDS: Final = 1.0
 SLOW_SECONDS: Final = 5.0
 """A height that took longer is told in one line, as is every one that needed another view."""
-_CAUSES_MAX: Final = 1_024
 _SAY_NOTHING_NEW: Final = (Status, Decided, BlockRequest, BlockReply)
 """Messages that come also where nothing is to be decided."""
 _CHANNEL_NAMES: Final = {int(channel): channel.name.lower() for channel in Channel}
@@ -47,7 +46,7 @@ class Calm:
         if now - written < QUIET_SECONDS:
             self._seen[cause] = (written, count + 1)
             return None
-        if cause not in self._seen and len(self._seen) >= _CAUSES_MAX:
+        if cause not in self._seen and len(self._seen) >= LOG_CAUSES_MAX:
             self._seen.clear()
         self._seen[cause] = (now, 0)
         return count
@@ -270,7 +269,7 @@ class TransportObserver:
         host = address.rpartition(":")[0] if cause != "unreachable" else address
         if self._refusals.get(host) == cause:
             return
-        if len(self._refusals) > 1_024:
+        if len(self._refusals) >= LOG_CAUSES_MAX:
             self._refusals.clear()
         self._refusals[host] = cause
         self._log.info("not connected", address=address, cause=cause, detail=detail)

@@ -306,7 +306,7 @@ class StoreCheck:
         if not self._own_votes:
             return
         vote = self._own_votes[-1]
-        if vote[1] > knows_to:
+        if vote[0] == journal.epoch and vote[1] > knows_to:  # of older epochs it has forgotten everything
             raise Wrong(
                 f"the journal knows of heights up to {knows_to}, and block {vote[1]} holds a vote of this validator: "
                 "it is an older copy, with which it could vote twice",
