@@ -143,6 +143,8 @@ class Sync:
         self._fetch = BlockFetch(send=surroundings.send, now_ms=surroundings.now_ms, standings=self._standings)
         self._snapshot: SnapshotFetch | None = None
         """The present attempt to get a snapshot, or the last one."""
+        self._snapshot_height: Height | None = None
+        """Of the snapshot that was last said to be fetched."""
         self._next_snapshot_ms = surroundings.now_ms()
         """When a snapshot may be looked for."""
         self._is_committing = False
@@ -290,8 +292,10 @@ class Sync:
     def _on_snapshot_answer(self, sender: InstitutionId, answer: SnapshotAnswer) -> None:
         if self._snapshot is None:
             raise Rejected(Reason.QUOTA_EXCEEDED, f"{type(answer).__name__} that nobody asked for")
+        is_over = not self._has_attempt()
         self._snapshot.take(sender, answer)
-        self._go_on_with_snapshot()
+        if not is_over:
+            self._go_on_with_snapshot()
 
     # --- committing ---
 
@@ -453,13 +457,14 @@ class Sync:
             self._snapshot.connected(name)
 
     def _go_on_with_snapshot(self) -> None:
-        assert self._snapshot is not None
-        before = self._snapshot.height
-        self._snapshot.tick()
-        if self._snapshot.phase is Phase.FAILED:
-            self._node.said(f"{self._snapshot.failure}; going on by blocks")
-        elif before is None and self._snapshot.height is not None:
-            self._node.said(f"fetching the snapshot of height {self._snapshot.height}")
+        snapshot = self._snapshot
+        assert snapshot is not None
+        snapshot.tick()
+        if snapshot.height is not None and snapshot.height != self._snapshot_height:
+            self._snapshot_height = snapshot.height
+            self._node.said(f"fetching the snapshot of height {snapshot.height}")
+        if snapshot.phase is Phase.FAILED:
+            self._node.said(f"{snapshot.failure}; going on by blocks")
 
     def _has_attempt(self) -> bool:
         """Tell whether a snapshot is being fetched, or was and the node is about to start on it."""
