@@ -11,6 +11,7 @@ BENCHMARKS = (
     "micro_signer",
     "rpc_load",
     "start_up",
+    "long_catch_up",
     "cluster",
     "dead_proposers",
     "view_change",
