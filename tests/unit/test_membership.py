@@ -1,5 +1,6 @@
 """Who may connect follows the chain: keys, standings, validators, configured readers."""
 
+from node.chain.records.governance import AddValidator
 from node.chain.records.institution import Purpose
 from node.chain.rules.institutions import Suspend
 from node.chain.rules.keys import KeyAdd, KeyRetire, NewKey
@@ -7,7 +8,8 @@ from node.crypto.signing import Algorithm
 from node.errors import Reason
 from node.keystore import InstitutionSigner
 from node.membership import Membership
-from tests.unit.chain.kit import CONOCER, SDES, SEG, UGTO, VALIDATORS, Key, TestChain, recovery_key
+from tests.unit.chain.kit import COEPES, CONOCER, SDES, SEG, UGTO, VALIDATORS, Key, TestChain, recovery_key
+from tests.unit.chain.rules.council import consensus, council
 
 READER = bytes(range(32))
 
@@ -25,6 +27,19 @@ def test_node_keys_on_the_chain_and_configured_readers_may_connect() -> None:
     assert membership.authorise(READER) == "archive.example"
     assert membership.authorise(Key(UGTO, Purpose.CONSENSUS).public_key) is None
     assert membership.authorise(bytes(32)) is None
+
+
+def test_who_is_about_to_join_gets_in_like_a_validator() -> None:
+    """From its activation on: it must not find every place taken at the height from which it is counted."""
+    chain = council()
+    membership = Membership(chain.ledger, {})
+    number = chain.approve(AddValidator(CONOCER, consensus(CONOCER).public_key))
+    assert not membership.is_privileged(CONOCER)
+    chain.activate(number, CONOCER, consensus(CONOCER))
+    assert (membership.is_privileged(CONOCER), membership.is_validator(CONOCER)) == (True, False)
+    chain.commit()
+    assert membership.is_validator(CONOCER)
+    assert [membership.is_privileged(name) for name in (SEG, COEPES)] == [True, False]
 
 
 def test_validators_are_those_of_the_next_height() -> None:

@@ -4,14 +4,17 @@ from itertools import pairwise
 
 import pytest
 
+from node.chain.governance import clear_changes
 from node.chain.hops import check_header, first_quorum, follow_hops
-from node.chain.membership import plan
-from node.chain.records.governance import RemoveValidator, WaitingChange
+from node.chain.membership import plan, schedule_of
+from node.chain.proposals import proposal_of
+from node.chain.records.governance import ProposalState, RemoveValidator, Schedule, WaitingChange
 from node.chain.rules.governance import GovernancePropose
 from node.chain.validator_set import Validator, ValidatorSet, max_faulty
 from node.crypto.hashing import sha256
 from node.limits import VALIDATORS_MAX, VALIDATORS_MIN
 from node.state.kv import MemoryStore
+from node.state.world_state import WorldState
 from tests.unit.chain.kit import COEPES, CONOCER, SDES, SEG, UGTO, TestChain
 from tests.unit.chain.rules.council import SIX, consensus, council
 
@@ -135,3 +138,27 @@ def test_another_node_replays_every_change_from_the_blocks() -> None:
         other.ledger.commit_block(block, certificate)
     assert other.ledger.head == chain.ledger.head
     assert other.ledger.state.root == chain.ledger.state.root
+
+
+def test_recovery_drops_what_was_planned_and_what_waits() -> None:
+    """The set is the document's then; the proposals say why they came to nothing."""
+    chain = council(SIX)
+    for institution in (UGTO, CONOCER):
+        chain.submit("governance.propose", GovernancePropose(chain.leave(institution)), signer=institution)
+    chain.commit()
+    state = WorldState(chain.ledger.state)
+    assert chain.schedule.scheduled is not None
+    assert len(chain.schedule.waiting) == 1
+    events = clear_changes(state, 2)
+    assert [event.action for event in events] == ["lapse", "lapse"]
+    assert schedule_of(state) == Schedule(0, None, ())
+    for number in (1, 2):
+        found = proposal_of(state, number)
+        assert found is not None
+        assert (found.state, found.effective_height, found.ended_height, found.reason) == (
+            ProposalState.LAPSED,
+            0,
+            2,
+            "the network was recovered with other validators",
+        )
+    assert clear_changes(state, 3) == ()

@@ -79,7 +79,8 @@ def test_node_status_tells_who_and_where_this_node_is(desk: Desk) -> None:
         "peers": 0,
         "validator": True,
         "version": "0.1.0",
-        "protocol_version": 1,
+        "protocol_version": 2,
+        "protocol_version_max": 2,
         "pruned_below": 0,
     }
 

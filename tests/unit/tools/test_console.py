@@ -116,11 +116,15 @@ def every_command() -> list[list[str]]:
     for name in sorted(GROUPS):
         command = main.get_command(context, name)
         assert command is not None
-        if isinstance(command, click.Group):
-            found += [[name, below] for below in sorted(command.commands)]
-        else:
-            found.append([name])
+        found += below(command, [name])
     return found
+
+
+def below(command: click.Command, words: list[str]) -> list[list[str]]:
+    """Return the words of a command, or of those inside a group at any depth."""
+    if not isinstance(command, click.Group):
+        return [words]
+    return [line for name, inner in sorted(command.commands.items()) for line in below(inner, [*words, name])]
 
 
 @pytest.mark.parametrize("words", every_command(), ids=" ".join)
