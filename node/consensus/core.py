@@ -324,7 +324,7 @@ class Core:
             yield Replay(tuple((peer, message) for peer in early for message in early[peer]))
 
     def _index_in(self, validators: ValidatorSet) -> int | None:
-        """Return our place in a set, if a key of ours is the one that votes there."""
+        """[M3] Return our place in a set, if a key of ours is the one that votes there."""
         index = validators.index_of(self._options.institution)
         if index is None or validators.members[index].public_key not in self._options.public_keys:
             return None
