@@ -17,7 +17,7 @@ from node.chain.snapshot import Manifest, snapshot_hash
 from node.chain.snapshot_making import SnapshotMaking
 from node.crypto.hashing import sha256
 from node.errors import ConfigError, Rejected, StorageError
-from node.limits import SNAPSHOT_MANIFEST_BYTES_MAX, SNAPSHOTS_KEPT
+from node.limits import SNAPSHOT_CHUNKS_MAX, SNAPSHOT_MANIFEST_BYTES_MAX, SNAPSHOTS_KEPT
 from node.primitives import HASH_BYTES, Hash, Height
 
 MAGIC: Final = b"pila snapshot 1\n"
@@ -124,6 +124,8 @@ class SnapshotWriter:
         if manifest is None:
             return None
         data = codec.encode(manifest)
+        if manifest.chunk_count > SNAPSHOT_CHUNKS_MAX or len(data) > SNAPSHOT_MANIFEST_BYTES_MAX:
+            raise StorageError(f"{manifest.chunk_count} chunks are more than a snapshot may have")
         self._write(data + len(data).to_bytes(8, "big") + sha256(data))
         try:
             self._file.close()
