@@ -93,7 +93,7 @@ class Table(World):
             view = replica.view()
             is_running = replica._core.state.timer_view == view.view
             assert kind is not TimerKind.VIEW or is_running, f"the timer of {letter} does not run"
-            replica.on_timer(Timer(kind, view.height, view.view))
+            self.node(letter).fire(Timer(kind, view.height, view.view))
 
     def pass_time(self, milliseconds: int) -> None:
         self.time_ms += milliseconds

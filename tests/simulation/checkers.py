@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from node.chain.block import Block, Header
 from node.chain.certificate import Certificate
 from node.chain.evidence import contradiction
-from node.chain.statements import Commit, Prepare, SignedPart
+from node.chain.statements import Commit, Prepare, SignedPart, ViewChangeHead
 from node.consensus.messages import Message, NewView, Proposal, ViewChange, header_of
 from node.crypto.hashing import Tag
 from node.primitives import Hash
@@ -40,6 +40,8 @@ class Checkers:
     """Transaction → height at which some honest node said that it is committed."""
     _said: dict[tuple[int, int, int, str], object] = field(default_factory=dict)
     """(validator, height, view, type) → what an honest validator signed there."""
+    _asked: dict[int, int] = field(default_factory=dict)
+    """Height → highest view that any honest validator asked for."""
     _left: dict[tuple[int, int], int] = field(default_factory=dict)
     """(validator, height) → highest view that it asked for."""
     _statements: dict[tuple[int, int], list[SignedPart]] = field(default_factory=dict)
@@ -72,17 +74,39 @@ class Checkers:
         match message:
             case ViewChange(head):
                 self._judge(self.oracle.judge_view_change(message), message)
+                self._nobody_alone_moves(node, head)
                 self._claim_covers_commits(validator, message)
                 self._left[place] = max(head.view, self._left.get(place, 0))
             case Prepare():
                 self._no_vote_below(validator, message)
                 self._judge_accepted(node, message)
+                self._keeps_body(node, message)
             case Commit():
                 self._no_vote_below(validator, message)
+                self._judge_prepared(node, message)
                 earlier = self._prepared.get(place, (-1, b""))
                 self._prepared[place] = max(earlier, (message.view, message.block_hash))
             case Proposal() | NewView():
                 self._judge(self.oracle.judge_proposal(message), message)
+
+    def _nobody_alone_moves(self, node: "Node", head: ViewChangeHead) -> None:
+        """A view is left when its time has run out, or when f+1 ask, one of whom is honest. (UponRoundChange)"""
+        asked = self._asked.get(head.height, 0)
+        if not node.view_ran_out and not node.is_starting and head.view > asked:
+            raise Violation(f"oracle: UponRoundChange: {node.name} asks for view {head.view}, honest ones for {asked}")
+        self._asked[head.height] = max(asked, head.view)
+
+    @staticmethod
+    def _keeps_body(node: "Node", vote: Prepare) -> None:
+        """Who prepares a block has it on disk until its height is decided. [D2]"""
+        if node.replica._member.journal.block(vote.height, vote.block_hash) is None:
+            raise Violation(f"body: {node.name} prepares a block at height {vote.height} that it has not kept")
+
+    def _judge_prepared(self, node: "Node", vote: Commit) -> None:
+        """Who commits holds a quorum of Prepares of just this. (UponPrepare)"""
+        prepared = node.replica._core.state.prepared
+        if not self.oracle.is_prepared(prepared, vote.height, vote.view, vote.block_hash):
+            raise Violation(f"oracle: UponPrepare: {node.name} commits to what no quorum prepared")
 
     def _judge_accepted(self, node: "Node", vote: Prepare) -> None:
         """Whatever is prepared was accepted before: the oracle has its own opinion of each."""
@@ -122,6 +146,12 @@ class Checkers:
             earlier = self.acknowledged.setdefault(transaction, height)
             if earlier != height:
                 raise Violation(f"validity: {transaction!r} is in heights {earlier} and {height}")
+
+    def on_stopped(self, node: "Node") -> None:
+        """Judge a replica at the end of its life: it never asked its signer for a contradiction."""
+        refused = node.replica.counters.signing_refused
+        if refused and not self.forks_only:
+            raise Violation(f"signer: {node.name} was asked {refused} times to contradict what it had signed")
 
     def on_finished(self, node: "Node") -> None:
         """Judge what an honest node holds at the end: every acknowledged transaction, once, where it was."""

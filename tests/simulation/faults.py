@@ -4,6 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from node.errors import StorageError
+from tests.simulation.bounds import judge_bounds
 from tests.simulation.checkers import Violation
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.parts import SimulatedCrash
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 CLOCK_OFF_MAX_MS = 900
 """What a time server leaves; two clocks then differ by less than a proposal may lie ahead."""
+STORM_MS = 1_000
+"""After it the flood has arrived."""
 RESTART_MS = (1, 2_500)
 REPAIR_MS = (500, 5_000)
 """How long an operator takes who moves a damaged disk away."""
@@ -179,3 +182,9 @@ class Faults:
         if node.is_up and node.liar is not None:
             self.counts["storm"] += 1
             node.liar.storm()
+            self._world.schedule(STORM_MS, None, self._look_at_bounds)
+
+    def _look_at_bounds(self) -> None:
+        for node in self._world.honest():
+            if node.is_up:
+                judge_bounds(node)

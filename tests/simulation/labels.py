@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 NODE = Path(__file__).resolve().parents[2] / "node"
 PAGE = NODE / "consensus" / "README.md"
@@ -127,7 +130,7 @@ class Watch:
         finally:
             sys.settrace(before)
 
-    def _on_call(self, frame: FrameType, event: str, argument: Any) -> Any:
+    def _on_call(self, frame: FrameType, event: str, argument: object) -> "TraceFunction | None":
         code = frame.f_code
         wanted = self._wanted.get(id(code))
         if wanted is None:
@@ -135,7 +138,7 @@ class Watch:
             self._codes.append(code)
         return self._on_line if wanted else None
 
-    def _on_line(self, frame: FrameType, event: str, argument: Any) -> Any:
+    def _on_line(self, frame: FrameType, event: str, argument: object) -> "TraceFunction | None":
         if event == "line":
             wanted = self._wanted[id(frame.f_code)]
             found = wanted.pop(frame.f_lineno, None)

@@ -111,7 +111,7 @@ class Links:
         """An honest machine never sends what another honest one refuses."""
         world = self._world
         world.rejections[rejection.reason] += 1
-        if node.is_judged and all(world.nodes[index].is_judged for index in world.machines[sender]):
+        if node.is_judged and world.is_honest(sender):
             raise Violation(f"sync: {node.name} refuses what honest {sender} sent: {rejection}")
 
     def _tick(self, node: "Node", incarnation: int) -> None:

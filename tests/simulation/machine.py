@@ -11,18 +11,32 @@ from node.consensus.effects import Effect, ReportEquivocation
 from node.consensus.inputs import Input, Timer, TimerKind
 from node.crypto.hashing import sha256
 from node.crypto.verified import SignatureCache
-from node.errors import Rejected
+from node.errors import Reason, Rejected
 from node.journal import Journal
 from node.replica import Member, Replica
 from node.signer.local import HeldKeys, LocalSigner
 from node.sync import Sync
 from tests.simulation.backends import SimulatedChain
+from tests.simulation.checkers import Violation
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.liars.attacker import Liar, UnscrupulousSigner
 from tests.simulation.wire import decoded
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+
+NO_HONEST_FAULT = frozenset(
+    {
+        Reason.BAD_SIGNATURE,
+        Reason.BAD_JUSTIFICATION,
+        Reason.MALFORMED,
+        Reason.NOT_A_VALIDATOR,
+        Reason.WRONG_SIGNERS,
+        Reason.WRONG_VIEW,
+    }
+)
+"""What an honest machine never says, so that another honest one had to refuse it for this."""
 
 
 class Node:
@@ -45,6 +59,9 @@ class Node:
         self.clock_ms = world.plan.skew_ms[index]
         """How far its clock is off."""
         self.timers: dict[TimerKind, int] = {}
+        self.is_starting = False
+        self.view_ran_out = False
+        """Only while the replica is told so."""
         self.chain: SimulatedChain
         self.replica: Replica
         self.sync: Sync
@@ -82,6 +99,7 @@ class Node:
         """Power on."""
         world = self.world
         self.is_up = True
+        self.view_ran_out = False
         self.incarnation += 1
         self.timers = {}
         self.chain = world.backend.open(self.archive)
@@ -98,7 +116,9 @@ class Node:
             rotation=world.rotation,
         )
         world.links.join(self, verify)
+        self.is_starting = True
         self.replica.start()
+        self.is_starting = False
         world.links.connect_all(self)
 
     def _member(self) -> Member | None:
@@ -122,7 +142,7 @@ class Node:
         """Power off: of what was not synced any suffix is lost."""
         self.is_up = False
         if self.is_judged and hasattr(self, "replica"):
-            self.world.refusals += self.replica.counters.signing_refused
+            self.world.checkers.on_stopped(self)
         self.world.links.leave(self)
         for disk in (self.journal_disk, self.signer_disk, self.archive):
             disk.crash(self.world.random)
@@ -146,7 +166,13 @@ class Node:
 
     def _on_timer(self, timer: Timer, version: int, incarnation: int) -> None:
         if self.is_up and incarnation == self.incarnation and self.timers[timer.kind] == version:
-            self.replica.on_timer(timer)
+            self.fire(timer)
+
+    def fire(self, timer: Timer) -> None:
+        """Let a timer run out."""
+        self.view_ran_out = timer.kind is TimerKind.VIEW
+        self.replica.on_timer(timer)
+        self.view_ran_out = False
 
     def send(self, receiver: str, payload: bytes) -> None:
         self._say(self.world.machines[receiver], payload)
@@ -178,8 +204,11 @@ class Node:
                     self.world.on_accused(self, effect.institution)
 
     def rejected(self, sender: str, rejection: Rejected) -> None:
-        self.world.on_refused(self, rejection)
-        self.world.rejections[rejection.reason] += 1
+        world = self.world
+        world.on_refused(self, rejection)
+        world.rejections[rejection.reason] += 1
+        if self.is_judged and rejection.reason in NO_HONEST_FAULT and world.is_honest(sender):
+            raise Violation(f"refusal: {self.name} refuses what honest {sender} said: {rejection}")
 
     def committed(self, block: Block, certificate: Certificate) -> None:
         self.sync.committed()

@@ -52,8 +52,8 @@ class Turns:
                 continue
             if missed + 1 > until + 32 * count:
                 strikes = 0
-            strikes = min(strikes + 1, 8)
-            until = missed + count * 2**strikes
+            strikes = min(strikes + 1, 4)
+            until = missed + 16 * count * 2**strikes
         return strikes, until
 
     def _missed(self, index: int, height: int) -> bool:

@@ -16,6 +16,7 @@ from node.chain.certificate import Certificate
 from node.chain.rotation import Rotation, RotationOf, proposer_order
 from node.errors import Rejected, StorageError
 from tests.simulation.backends import Backend, LedgerBackend, TwinBackend
+from tests.simulation.bounds import judge_bounds
 from tests.simulation.checkers import Checkers, Violation
 from tests.simulation.faults import Faults
 from tests.simulation.liars.attacker import Conspiracy
@@ -57,7 +58,6 @@ class World:
         self.steps = 0
         self.crash_at = crash_at
         self.journal_alone = journal_alone
-        self.refusals = 0
         self.rejections: Counter[str] = Counter()
         self.accusations: set[str] = set()
         """Validators that honest nodes have caught contradicting themselves."""
@@ -111,6 +111,8 @@ class World:
         if self.checkers.forks_only:
             return ""
         for node in self.honest():
+            judge_bounds(node)
+            self.checkers.on_stopped(node)
             self.checkers.on_finished(node)
         self.trace(f"{self.time_ms} {self.steps} {sorted(self.rejections.items())}")
         return self._trace.hexdigest()
@@ -151,8 +153,12 @@ class World:
     def on_accused(self, node: Node, accused: str) -> None:
         """An honest node says, or has committed a block that says, that a validator contradicted itself."""
         self.accusations.add(accused)
-        if any(other.name == accused for other in self.honest()):
+        if self.is_honest(accused):
             raise Violation(f"evidence: {node.name} accuses {accused}, which is honest")
+
+    def is_honest(self, name: str) -> bool:
+        """Tell whether all machines of a name are judged."""
+        return all(self.nodes[index].is_judged for index in self.machines.get(name, ()))
 
     def honest(self) -> list[Node]:
         return [node for node in self.nodes if node.is_judged]
