@@ -35,7 +35,7 @@ GROUPS: Final = {
     "supersede": ("tools.commands.credentials", "supersede"),
     "suspend": ("tools.commands.credentials", "suspend"),
     "testnet": ("tools.commands.network", "testnet"),
-    "validator": ("tools.commands.governance", "validator"),
+    "validator": ("tools.commands.validator", "validator"),
     "validators": ("tools.commands.network", "validators"),
     "verify": ("tools.commands.verification", "verify"),
     "why-stalled": ("tools.commands.network", "why_stalled"),

@@ -43,7 +43,7 @@ class Town:
         number = self.act(index, institution, "governance", "propose", *words)["proposal"]["number"]
         for index, institution in others:
             found = self.act(index, institution, "governance", "vote", number)["proposal"]
-        assert found["state"] == "approved", found
+        assert found["approved_height"], found
         return dict(found)
 
     def members(self, index: int = 0) -> list[str]:
@@ -245,6 +245,17 @@ def test_the_protocol_is_upgraded_under_load(tmp_path: Path) -> None:
         assert [item["version"] for item in headers] == [1, 2]
         pila(*again, *forwarded)
         assert network.client().call("institution_get", id=NEWCOMER)["standing"] == "applied"
+
+        # Parameters from a height on, and other governance keys, are voted on in the same way.
+        at = network.height() + 8
+        town.approve(voters, "set-parameters", "--height", at, "--pending-applications-max", 33)
+        town.approve(voters, "set-governance-keys", "--drop", BAJIO)
+        while network.height() < at:
+            issuer.issue(network.client())
+        assert network.client().call("chain_params")["pending_applications_max"] == 33
+        shown = pila("governance", "show", number, "--rpc", network.nodes[0].rpc, as_json=False).out
+        assert f"Proposal {number} by {SEG}: protocol version 2 from height {begins} on" in shown
+        assert f"applies    from height {begins}" in shown
 
         hold_back(network.nodes[3].home, 0)
         network.start(3)

@@ -1,4 +1,4 @@
-"""`pila governance …` and `pila validator …`: propose, vote, join, leave, change keys, upgrade.
+"""`pila governance …`: propose, vote, leave, change keys, upgrade.
 
 What is signed is computed here from the proposal's own bytes, never taken from what a node says of them. Consensus
 keys are read from a node's home on the machine that holds them; they sign what they say of themselves, nothing else.
@@ -12,8 +12,7 @@ import click
 import msgspec
 
 from node import codec
-from node.chain.genesis import parse_genesis
-from node.chain.membership import activation_digest, leave_digest, rotation_digest
+from node.chain.membership import leave_digest, rotation_digest
 from node.chain.records.governance import (
     Action,
     AddValidator,
@@ -28,36 +27,25 @@ from node.chain.records.governance import (
 )
 from node.chain.records.institution import Purpose
 from node.chain.records.network import CreditFramework, Governance, GovernanceKey, Parameters
-from node.chain.rules.governance import GovernancePropose, GovernanceVote, ValidatorActivate, VoteKind
+from node.chain.rules.governance import GovernancePropose, GovernanceVote, VoteKind
 from node.chain.rules.governance_keys import least_threshold
-from node.config import NODE_KEYSTORE_FILE, load_config
 from node.errors import ConfigError
 from node.keystore import public_keys, read_keystore_file
 from node.limits import TRANSACTION_BYTES_MAX
 from node.primitives import PublicKey
 from node.signer.contract import ConsensusKeys
+from tools.consensus_keys import consensus_keys, signing_options
 from tools.console import (
     command,
-    cosign_option,
-    keystore_option,
+    home_option,
     one_of,
     open_keystore,
-    passphrase_option,
     rpc_option,
     say,
-    stop,
     table,
 )
 from tools.node_client import VALIDITY_HEIGHTS, NodeClient
 from tools.signing import send
-
-home_option = click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    metavar="DIR",
-    help="Home of the node (or of its signer) that holds the consensus keys.",
-)
 
 
 @click.group()
@@ -68,18 +56,6 @@ def governance() -> None:
 @governance.group()
 def propose() -> None:
     """Propose a change; counts as the proposer's vote."""
-
-
-@click.group()
-def validator() -> None:
-    """This node as a validator: its consensus key, and joining."""
-
-
-def _signing(function: Any) -> Any:  # noqa: ANN401 -- a stack of click's decorators
-    """Options of every command that sends a transaction."""
-    for option in (rpc_option, cosign_option, passphrase_option, keystore_option()):
-        function = option(function)
-    return function
 
 
 def _propose(
@@ -116,7 +92,7 @@ def _all(client: NodeClient, state: str | None) -> list[dict[str, Any]]:
 @command(propose, "add-validator")
 @click.argument("institution")
 @click.option("--key", "key_hex", help="Its consensus key: 64 hex digits, as `pila validator key` prints it.")
-@_signing
+@signing_options
 def add_validator(
     institution: str,
     key_hex: str,
@@ -142,7 +118,7 @@ def _key(key_hex: str) -> PublicKey:
 
 @command(propose, "remove-validator")
 @click.argument("institution")
-@_signing
+@signing_options
 def remove_validator(
     institution: str, keystore: Path, passphrase_file: Path | None, cosign: tuple[Path, ...], rpc: str
 ) -> None:
@@ -152,11 +128,11 @@ def remove_validator(
 
 @command(propose, "leave")
 @home_option
-@_signing
+@signing_options
 def leave(home: Path, keystore: Path, passphrase_file: Path | None, cosign: tuple[Path, ...], rpc: str) -> None:
     """Leave the validators; nobody votes on it. The node votes until its turn comes, so let it run."""
     client = NodeClient(rpc)
-    keys, institution = _consensus_keys(home, passphrase_file)
+    keys, institution = consensus_keys(home, passphrase_file)
     present = _present_key(client, institution, keys)
     network, epoch, height = client.network()
     until = height + VALIDITY_HEIGHTS
@@ -166,7 +142,7 @@ def leave(home: Path, keystore: Path, passphrase_file: Path | None, cosign: tupl
 
 @command(propose, "rotate-key")
 @home_option
-@_signing
+@signing_options
 def rotate_key(home: Path, keystore: Path, passphrase_file: Path | None, cosign: tuple[Path, ...], rpc: str) -> None:
     """Change this validator's consensus key to the one that `pila key stage` has put beside it.
 
@@ -174,7 +150,7 @@ def rotate_key(home: Path, keystore: Path, passphrase_file: Path | None, cosign:
     names, and the old key is wiped then.
     """
     client = NodeClient(rpc)
-    keys, institution = _consensus_keys(home, passphrase_file)
+    keys, institution = consensus_keys(home, passphrase_file)
     present = _present_key(client, institution, keys)
     following = [key for key in keys.public_keys if key != present]
     if not following:
@@ -185,18 +161,6 @@ def rotate_key(home: Path, keystore: Path, passphrase_file: Path | None, cosign:
     digest = rotation_digest(network, epoch, institution, present, new, until)
     action = RotateKey(new, keys.sign_with(present, digest), keys.sign_with(new, digest))
     _propose(action, keystore, passphrase_file, cosign, rpc, valid_until=until)
-
-
-def _consensus_keys(home: Path, passphrase_file: Path | None) -> tuple[ConsensusKeys, str]:
-    """Open the consensus keys of a home. Raises: ConfigError."""
-    from node.signer.opening import open_keys
-    from tools.console import read_passphrase
-
-    config = load_config(home)
-    path = home / NODE_KEYSTORE_FILE
-    sealed = path.exists() and read_keystore_file(path).kdf is not None
-    passphrase = read_passphrase(path, passphrase_file) if sealed else None
-    return open_keys(home, config.signer, open_keystore(path, passphrase_file), passphrase), config.node.institution
 
 
 def _present_key(client: NodeClient, institution: str, keys: ConsensusKeys) -> PublicKey:
@@ -216,7 +180,7 @@ def _present_key(client: NodeClient, institution: str, keys: ConsensusKeys) -> P
 @click.option("--pending-applications-max", type=int)
 @click.option("--framework", "frameworks", multiple=True, metavar="NAME=HOURS,URL", help="Add or change one.")
 @click.option("--drop-framework", "dropped", multiple=True, metavar="NAME")
-@_signing
+@signing_options
 def set_parameters(
     height: int,
     credentials_per_batch_max: int | None,
@@ -269,7 +233,7 @@ def _framework(text: str) -> CreditFramework:
 @command(propose, "upgrade")
 @click.option("--version", "version", type=click.IntRange(2), required=True, help="One above the one in force.")
 @click.option("--height", type=click.IntRange(1), required=True, help="First block that is judged by it.")
-@_signing
+@signing_options
 def upgrade(
     version: int,
     height: int,
@@ -293,7 +257,7 @@ def upgrade(
 )
 @click.option("--drop", "dropped", multiple=True, metavar="INSTITUTION", help="All its keys go; before --add.")
 @click.option("--threshold", type=click.IntRange(1), help="Default: two thirds of the keys.")
-@_signing
+@signing_options
 def set_governance_keys(
     added: tuple[Path, ...],
     dropped: tuple[str, ...],
@@ -361,7 +325,7 @@ def _must_know(client: NodeClient, action: Action) -> None:
 
 @command(governance, "vote")
 @click.argument("number", type=click.IntRange(1))
-@_signing
+@signing_options
 def vote(number: int, keystore: Path, passphrase_file: Path | None, cosign: tuple[Path, ...], rpc: str) -> None:
     """Agree with a proposal, exactly as it stands."""
     _vote(number, VoteKind.APPROVE, keystore, passphrase_file, cosign, rpc)
@@ -369,7 +333,7 @@ def vote(number: int, keystore: Path, passphrase_file: Path | None, cosign: tupl
 
 @command(governance, "ready")
 @click.argument("number", type=click.IntRange(1))
-@_signing
+@signing_options
 def ready(number: int, keystore: Path, passphrase_file: Path | None, cosign: tuple[Path, ...], rpc: str) -> None:
     """Say that this validator's node (the one at --rpc) knows the version of an upgrade."""
     _vote(number, VoteKind.READY, keystore, passphrase_file, cosign, rpc)
@@ -446,70 +410,3 @@ def _stands(proposal: dict[str, Any]) -> str:
     if found["ready_needed"]:
         text += f", ready {found['ready']} of {found['ready_needed']}"
     return text
-
-
-# --- this node as a validator ---
-
-
-@command(validator, "key")
-@home_option
-@rpc_option
-@click.option("--offline", is_flag=True, help="Do not ask the node how the chain sees the keys.")
-def key(home: Path, rpc: str, offline: bool) -> None:
-    """Show the consensus keys of a home, and which of them votes."""
-    config = load_config(home)
-    held = public_keys(read_keystore_file(home / NODE_KEYSTORE_FILE), Purpose.CONSENSUS)
-    if not held:
-        raise ConfigError(f"{home / NODE_KEYSTORE_FILE} holds no consensus key (a token or a signer's home may)")
-    voting = ""
-    if not offline:
-        members = NodeClient(rpc).call("chain_validators")["validators"]
-        own = (item["public_key"] for item in members if item["institution"] == config.node.institution)
-        voting = next(own, "")
-    items = [{"public_key": item.hex(), "votes": item.hex() == voting} for _, item in held]
-    lines = [f"{item['public_key']}{'  votes' if item['votes'] else ''}" for item in items]
-    say({"institution": config.node.institution, "keys": items}, "\n".join(lines))
-
-
-@command(validator, "activate")
-@click.argument("number", type=click.IntRange(1))
-@home_option
-@_signing
-def activate(
-    number: int, home: Path, keystore: Path, passphrase_file: Path | None, cosign: tuple[Path, ...], rpc: str
-) -> None:
-    """Join the validators after proposal NUMBER was approved: shows that the key is here and this node in sync.
-
-    Ask the node that is to validate (--rpc): the proof is over its head.
-    """
-    client = NodeClient(rpc)
-    keys, institution = _consensus_keys(home, passphrase_file)
-    found = client.call("governance_get", number=number)
-    wanted = found["action"]["public_key"]
-    if found["action"]["kind"] != "add_validator" or found["action"]["institution"] != institution:
-        stop(f"Proposal {number} does not make {institution} a validator: {describe(found['action'])}.", 1)
-    public_key = bytes.fromhex(wanted)
-    if public_key not in keys.public_keys:
-        raise ConfigError(f"{home} does not hold the consensus key {wanted} of proposal {number}")
-    status = client.call("node_status")
-    if status["genesis_hash"] != _genesis_hash(home):
-        raise ConfigError(f"the node at {rpc} is of another network than {home}")
-    network, epoch, height = client.network()
-    at, block_hash = int(status["height"]), bytes.fromhex(status["block_hash"])
-    until = height + VALIDITY_HEIGHTS
-    digest = activation_digest(network, epoch, institution, public_key, number, at, block_hash, until)
-    payload = ValidatorActivate(number, at, block_hash, keys.sign_with(public_key, digest))
-    own = open_keystore(keystore, passphrase_file)
-    result = send(client, "validator.activate", payload, own, cosign, valid_until_height=until)
-    after = client.call("governance_get", number=number)
-    when = f" from height {after['effective_height']} on" if after["effective_height"] else ", when its turn has come"
-    say({**result, "proposal": after}, f"{institution} votes{when} (activated in block {result['height']}).")
-
-
-def _genesis_hash(home: Path) -> str:
-    """Return the genesis hash of a home's network."""
-    from node.chain.genesis import genesis_hash
-    from node.config import GENESIS_FILE
-    from tools.console import read_bytes
-
-    return genesis_hash(parse_genesis(read_bytes(home / GENESIS_FILE))).hex()

@@ -1,4 +1,4 @@
-"""`governance.propose`, `governance.vote`, `validator.activate`: how the network changes itself.
+"""`governance.propose`, `governance.vote`: how the network changes itself; joining is in `rules.joining`.
 
 Whoever has a vote may propose. Adding and removing validators, parameters, protocol versions and governance keys
 need a majority of the authorities and a quorum of the validators; a validator leaves and changes its own key by
@@ -33,7 +33,6 @@ from node.chain.records.governance import (
     WaitingChange,
     action_hash,
 )
-from node.chain.records.institution import Institution, InstitutionKey, Purpose
 from node.chain.rules.framework import Context, Event, Rule, signer_group
 from node.chain.rules.governance_keys import check_governance, replace_governance
 from node.chain.rules.parameters import check_parameters
@@ -41,7 +40,6 @@ from node.chain.transaction import Transaction
 from node.chain.upgrades import coming_upgrade
 from node.errors import Reason, Rejected
 from node.limits import (
-    ACTIVATION_AGE_HEIGHTS_MAX,
     COST_PER_SIGNATURE,
     COST_PER_STATE_KEY,
     KEY_ROTATION_INTERVAL_MS,
@@ -50,7 +48,7 @@ from node.limits import (
     PROPOSALS_LIVE_PER_INSTITUTION_MAX,
     UPGRADE_READY_HEIGHTS,
 )
-from node.primitives import Hash, Height, InstitutionId, PublicKey, Signature, Uint
+from node.primitives import Hash, Height, InstitutionId, PublicKey, Uint
 from node.state import keys
 
 
@@ -75,17 +73,6 @@ class GovernanceVote(msgspec.Struct, frozen=True, array_like=True, forbid_unknow
     action_hash: Hash
     """Of the proposal's action, as the voter was shown it."""
     kind: VoteKind
-
-
-class ValidatorActivate(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """`validator.activate`: whoever was approved as a validator shows that its key is in hand and its node in sync."""
-
-    proposal: Uint
-    block_height: Height
-    """Of a block at most 64 below the one that includes this."""
-    block_hash: Hash
-    signature: Signature
-    """By the consensus key of the proposal, over `membership.activation_digest`."""
 
 
 # --- proposing ---
@@ -148,7 +135,7 @@ def _check_action(context: Context, transaction: Transaction, action: Action) ->
     lapses = context.height + PROPOSAL_LIFE_HEIGHTS
     match action:
         case AddValidator():
-            _check_joiner(context, action.institution)
+            check_joiner(context, action.institution)
             membership.check_new_key(context.state, action.institution, action.public_key)
         case RemoveValidator():
             _member_key(context, action.institution)
@@ -171,7 +158,8 @@ def _check_action(context: Context, transaction: Transaction, action: Action) ->
     return lapses
 
 
-def _check_joiner(context: Context, institution: InstitutionId) -> None:
+def check_joiner(context: Context, institution: InstitutionId) -> None:
+    """Refuse whoever is not accredited, or votes already. Raises: Rejected."""
     context.accredited(institution)
     if membership.validators_of(context.state).index_of(institution) is not None:
         raise Rejected(Reason.WRONG_STATE, f"{institution} is a validator")
@@ -240,7 +228,7 @@ def _queue_own(context: Context, proposal: Proposal, action: Leave | RotateKey) 
     if isinstance(action, RotateKey):
         public_key = action.public_key
         membership.note_key(context.state, proposal.proposer, public_key, context.height, context.time_ms, rotated=True)
-    return _queue(context, proposal, proposal.proposer, public_key, is_join=False)
+    return queue(context, proposal, proposal.proposer, public_key, is_join=False)
 
 
 # --- voting ---
@@ -248,7 +236,7 @@ def _queue_own(context: Context, proposal: Proposal, action: Leave | RotateKey) 
 
 def execute_vote(context: Context, transaction: Transaction, payload: GovernanceVote) -> tuple[Event, ...]:
     """Count a vote, and do what the last one needed decides."""
-    proposal = _proposal(context, payload.proposal)
+    proposal = known_proposal(context, payload.proposal)
     found = action_hash(proposal.action)
     if payload.action_hash != found:
         raise Rejected(
@@ -280,7 +268,8 @@ def _execute_ready(context: Context, proposal: Proposal, ballot: Ballot, voters:
     return (Event("governance", "ready", keys.proposal(proposal.number)),)
 
 
-def _proposal(context: Context, number: Uint) -> Proposal:
+def known_proposal(context: Context, number: Uint) -> Proposal:
+    """Return a proposal. Raises: Rejected(NOT_FOUND)."""
     found = proposal_of(context.state, number)
     if found is None:
         raise Rejected(Reason.NOT_FOUND, f"there is no proposal {number}")
@@ -316,7 +305,7 @@ def _decide(context: Context, proposal: Proposal, voters: Electorate) -> tuple[E
             return (event,)
         case RemoveValidator(institution):
             _member_key(context, institution)
-            return (event, *_queue(context, approved, institution, None, is_join=False))
+            return (event, *queue(context, approved, institution, None, is_join=False))
         case SetParameters(_, height):
             store(context.state, msgspec.structs.replace(approved, due_height=height - 1))
             return (event,)
@@ -335,7 +324,7 @@ def _decide(context: Context, proposal: Proposal, voters: Electorate) -> tuple[E
             assert_never(unreachable)
 
 
-def _queue(
+def queue(
     context: Context, proposal: Proposal, institution: InstitutionId, public_key: PublicKey | None, *, is_join: bool
 ) -> tuple[Event, ...]:
     """Let a change of the set wait for its turn; the end of the block may give it one."""
@@ -353,68 +342,6 @@ def _queue(
     return tuple(lapse(context.state, number, context.height, reason) for number in replaced)
 
 
-# --- joining ---
-
-
-def execute_activate(context: Context, transaction: Transaction, payload: ValidatorActivate) -> tuple[Event, ...]:
-    """Queue the join of a validator whose key and node are there."""
-    proposal = _proposal(context, payload.proposal)
-    action = proposal.action
-    if not isinstance(action, AddValidator) or action.institution != transaction.signer:
-        raise Rejected(
-            Reason.NOT_PERMITTED, f"proposal {proposal.number} does not make {transaction.signer} a validator"
-        )
-    if proposal.state is not ProposalState.APPROVED or proposal.activated is not None:
-        state = proposal.state if proposal.activated is None else "activated"
-        raise Rejected(Reason.WRONG_STATE, f"proposal {proposal.number} is {state}")
-    _check_joiner(context, transaction.signer)
-    _check_node_key(context, transaction.signer)
-    membership.check_no_change(context.state, transaction.signer)
-    membership.check_new_key(context.state, transaction.signer, action.public_key)
-    _check_in_sync(context, payload)
-    digest = membership.activation_digest(
-        context.network,
-        context.epoch,
-        transaction.signer,
-        action.public_key,
-        proposal.number,
-        payload.block_height,
-        payload.block_hash,
-        transaction.valid_until_height,
-    )
-    membership.check_signature(action.public_key, digest, payload.signature, "the consensus key")
-    membership.note_key(
-        context.state, transaction.signer, action.public_key, context.height, context.time_ms, rotated=False
-    )
-    activated = msgspec.structs.replace(proposal, activated=context.act(transaction))
-    events = _queue(context, activated, transaction.signer, action.public_key, is_join=True)
-    return (Event("governance", "activate", keys.proposal(proposal.number)), *events)
-
-
-def _check_node_key(context: Context, institution_id: InstitutionId) -> None:
-    """Refuse a validator whose node no other would let in."""
-    institution = context.state.get(keys.accreditation(institution_id), Institution)
-    assert institution is not None
-    for key_id in institution.keys:
-        key = context.state.get(keys.key(institution_id, key_id), InstitutionKey)
-        if key is not None and key.purpose is Purpose.NODE and key.is_in_force:
-            return
-    raise Rejected(Reason.WRONG_STATE, f"{institution_id} has no node key in force: add one first")
-
-
-def _check_in_sync(context: Context, payload: ValidatorActivate) -> None:
-    age = context.height - payload.block_height
-    if not 1 <= age <= ACTIVATION_AGE_HEIGHTS_MAX:
-        raise Rejected(
-            Reason.INVALID_VALUE,
-            f"block {payload.block_height} in block {context.height}: at most {ACTIVATION_AGE_HEIGHTS_MAX} below it",
-        )
-    found = context.hash_at(payload.block_height)
-    if payload.block_hash != found:
-        known = "none" if found is None else found.hex()
-        raise Rejected(Reason.INVALID_VALUE, f"block {payload.block_height} is {known}, not {payload.block_hash.hex()}")
-
-
 # --- costs ---
 
 
@@ -427,12 +354,7 @@ def _cost_of_proposal(_payload: GovernancePropose) -> int:
     return 256 * COST_PER_STATE_KEY + 2 * COST_PER_SIGNATURE
 
 
-def _cost_of_activation(_payload: ValidatorActivate) -> int:
-    return 80 * COST_PER_STATE_KEY + COST_PER_SIGNATURE
-
-
 RULES: Final = (
     Rule("governance.propose", GovernancePropose, signer_group, execute_propose, _cost_of_proposal, priority=True),
     Rule("governance.vote", GovernanceVote, signer_group, execute_vote, _cost_of_votes, priority=True),
-    Rule("validator.activate", ValidatorActivate, signer_group, execute_activate, _cost_of_activation, priority=True),
 )

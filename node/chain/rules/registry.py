@@ -3,7 +3,7 @@
 from types import MappingProxyType
 from typing import Any, Final
 
-from node.chain.rules import catalogue, credentials, governance, institutions, keys, stacking
+from node.chain.rules import catalogue, credentials, governance, institutions, joining, keys, stacking
 from node.chain.rules.framework import Rule
 from node.errors import Reason, Rejected
 
@@ -15,6 +15,7 @@ _ALL: Final[tuple[Rule[Any], ...]] = (
     *credentials.RULES,
     *stacking.RULES,
     *governance.RULES,
+    *joining.RULES,
 )
 RULES: Final = MappingProxyType({rule.kind: rule for rule in _ALL})
 assert len(RULES) == len(_ALL)

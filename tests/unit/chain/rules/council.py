@@ -15,7 +15,8 @@ from node.chain.records.governance import (
     action_hash,
 )
 from node.chain.records.institution import Purpose
-from node.chain.rules.governance import GovernancePropose, GovernanceVote, ValidatorActivate, VoteKind
+from node.chain.rules.governance import GovernancePropose, GovernanceVote, VoteKind
+from node.chain.rules.joining import ValidatorActivate
 from node.errors import Reason
 from node.limits import TRANSACTION_VALIDITY_HEIGHTS_MAX
 from node.primitives import Height, InstitutionId
