@@ -130,6 +130,7 @@ EVIDENCE_JUDGED_PER_PEER_MAX: Final = 16
 EVIDENCE_POOL_PER_VALIDATOR_MAX: Final = 16
 """Pieces of evidence against one validator that wait for a block."""
 EVIDENCE_POOL_MAX: Final = 256
+"""Offences that wait for a block: sixteen of each of sixteen validators."""
 PROPOSALS_JUDGED_PER_PEER_MAX: Final = 4
 """Proposals from one peer that are examined between two Status ticks."""
 STATUSES_PER_PEER_MAX: Final = 8

@@ -66,7 +66,7 @@ def play(desk: Desk) -> None:
     desk.receive(desk.proposal(block))
     for other in desk.others[:2]:
         desk.receive(desk.prepare(other, 0, block.hash()))
-    desk.receive(desk.view_change(desk.others[1], 1))
+    desk.receive(desk.view_change(desk.others[2], 1))
     desk.fire(TimerKind.TICK, has_pending=True)
     for other in desk.others[:2]:
         desk.receive(desk.commit(other, 0, block.hash()))
