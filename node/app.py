@@ -47,6 +47,7 @@ from node.p2p.observer import PeerIdentity
 from node.p2p.peer_book import PeerAddress, PeerBook
 from node.primitives import InstitutionId
 from node.recorder import RECORDING_FOLDER, Recorder
+from node.release import checkpoints_of
 from node.replica import Replica
 from node.rpc.catalogue import Catalogue
 from node.rpc.methods.registry import VERSION
@@ -171,8 +172,13 @@ class Node:
         self._callbacks = Callbacks(asyncio.get_running_loop(), self.fail)
 
         self._signatures = SignatureCache(verify_consensus_signature)
+        self._checkpoints = checkpoints_of(home.folder, config)
         self.ledger = Ledger.open(
-            chain_store, home.genesis, verify_digest=self._signatures, version_max=_version_max(config)
+            chain_store,
+            home.genesis,
+            verify_digest=self._signatures,
+            version_max=_version_max(config),
+            checkpoints=self._checkpoints,
         )
         self._must_know_version()
         self.metrics = Metrics()
@@ -190,6 +196,7 @@ class Node:
             take=self._take,
             waiters=self._waiters,
             worker=self._worker,
+            checkpoints=self._checkpoints,
         )
         self._services = _services(self.ledger, self._view)
         self._environment = ReplicaEnvironment(self._callbacks)
@@ -214,7 +221,9 @@ class Node:
         data = home.folder / DATA_FOLDER
         self._shelf = SnapshotShelf(data / SNAPSHOTS_FOLDER)
         self._keeper = SnapshotKeeper(self.ledger, chain_store, self._shelf, data / SNAPSHOTS_FOLDER, self._callbacks)
-        self._restorer = DiskRestorer(data, home.genesis, self._on_restored, self.ledger.recoveries)
+        self._restorer = DiskRestorer(
+            data, home.genesis, self._on_restored, self.ledger.recoveries, self._checkpoints
+        )
         self._sync = self._make_sync()
         self._gossip = self._make_gossip()
         self._rpc = RpcServer(

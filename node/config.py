@@ -41,6 +41,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Must be the one of `keys/node.json`."""
     validate: bool = True
     """Take part in consensus where the chain counts this node among the validators; false = follow only."""
+    checkpoints: Annotated[str, Meta(max_length=1_000)] = ""
+    """File with checkpoints besides those that the program brings; relative to the home."""
     protocol_version_max: Annotated[int, Meta(ge=0, le=65_535)] = 0
     """Stop before the first block that a newer version of the protocol judges; 0 = the newest this program knows."""
 

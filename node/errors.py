@@ -66,6 +66,7 @@ class Reason(StrEnum):
     BAD_PROOF = "bad_proof"
     BAD_DOCUMENT = "bad_document"
     UNKNOWN_NETWORK = "unknown_network"
+    CONTRADICTS_CHECKPOINT = "contradicts_checkpoint"
     NOT_IN_SYNC = "not_in_sync"
 
 

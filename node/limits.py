@@ -422,6 +422,9 @@ HAND_OVERS_PER_PROOF_MAX: Final = 1_024
 RECOVERY_DOCUMENT_BYTES_MAX: Final = 64 * 1024
 """256 signatures and 100 validators come to 33 kB (consensus-critical)."""
 RECOVERY_REASON_CHARS_MAX: Final = 500
+CHECKPOINTS_MAX: Final = 4_096
+CHECKPOINTS_BYTES_MAX: Final = 2 * 1024 * 1024
+"""The file that a release ships, about 350 bytes a checkpoint."""
 RECOVERY_FILE_BYTES_MAX: Final = 256 * 1024
 """The same document as readable JSON."""
 RECOVERIES_MAX: Final = 256

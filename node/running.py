@@ -11,6 +11,7 @@ from typing import TypeVar
 from node.chain.answers import Committed, Submission
 from node.chain.block import Block, Header
 from node.chain.certificate import Certificate, Network
+from node.chain.checkpoint import Checkpoint
 from node.chain.demerits import Demerits
 from node.chain.ledger import Ledger
 from node.chain.validator_set import ValidatorSet
@@ -154,6 +155,7 @@ class RunningNode:
         take: Callable[[bytes], Submission],
         waiters: Waiters,
         worker: Worker,
+        checkpoints: Sequence[Checkpoint] = (),
     ) -> None:
         """`take` puts a client's transaction into the mempool and tells the others. Raises: Rejected."""
         self._ledger = ledger
@@ -162,6 +164,7 @@ class RunningNode:
         self._take = take
         self._waiters = waiters
         self._worker = worker
+        self._checkpoints = checkpoints
         self._network: PeerNetwork | None = None
         self._replica: Replica | None = None
         self._sync: Sync | None = None
@@ -307,7 +310,9 @@ class RunningNode:
         """Verify a bundle in the other process. Raises: RpcError(LIMIT_EXCEEDED)."""
         genesis_hash = self._ledger.network.genesis_hash
         try:
-            return await self._worker.run(verify_bundle, bundle, is_file, genesis_hash, self.now_ms())
+            return await self._worker.run(
+                verify_bundle, bundle, is_file, genesis_hash, self.now_ms(), self._checkpoints
+            )
         except Overloaded as error:
             raise RpcError(ErrorCode.LIMIT_EXCEEDED, f"verification: {error}") from None
 

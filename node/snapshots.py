@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from node.chain.checkpoint import Checkpoint, check_way
 from node.chain.genesis_document import GenesisDocument
 from node.chain.ledger import Ledger
 from node.chain.recovery import RecoveryDocument
@@ -147,15 +148,17 @@ class DiskRestorer:
         genesis: GenesisDocument,
         done: Callable[[], None],
         followed: Callable[[], Iterable[RecoveryDocument]] = tuple,
+        checkpoints: Sequence[Checkpoint] = (),
     ) -> None:
         """`done` is called once the new chain is complete and closed: `settle` then puts it in place.
 
-        `followed` returns the recovery documents that this node was told to follow.
+        `followed` returns the recovery documents that this node was told to follow; `checkpoints`: blocks known.
         """
         self._path = data / NEW_FOLDER
         self._genesis = genesis
         self._done = done
         self._followed = followed
+        self._checkpoints = checkpoints
         self._store: LevelDbStore | None = None
 
     def resume(self) -> Restoration | None:
@@ -175,7 +178,15 @@ class DiskRestorer:
         self._store = open_leveldb(self._path)
         restoration = Restoration.begin(self._store, self._genesis, manifest)
         try:
-            check_followed(restoration.manifest.hops, followed)
+            manifest_read = restoration.manifest
+            check_followed(manifest_read.hops, followed)
+            check_way(
+                manifest_read.network.genesis_hash,
+                self._genesis.validator_set(),
+                manifest_read.hops,
+                manifest_read.header,
+                self._checkpoints,
+            )
         except Rejected:
             self.abandon()
             raise

@@ -10,10 +10,11 @@ import contextlib
 import pickle
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from traceback import extract_tb
 from typing import Final, TypeVar
 
+from node.chain.checkpoint import Checkpoint
 from node.documents.answer import Answer
 from node.errors import Reason, Rejected
 from node.limits import BUNDLE_BYTES_MAX, VERIFICATION_MS_MAX, VERIFICATIONS_PENDING_MAX, WORKER_MEMORY_BYTES_MAX
@@ -103,7 +104,9 @@ class Worker:
         return result
 
 
-def verify_bundle(data: bytes, is_file: bool, genesis_hash: Hash, now_ms: TimestampMs) -> Answer:
+def verify_bundle(
+    data: bytes, is_file: bool, genesis_hash: Hash, now_ms: TimestampMs, checkpoints: Sequence[Checkpoint] = ()
+) -> Answer:
     """Verify a bundle; `is_file` = exactly the file, else any JSON of it, which is made canonical first."""
     from node.documents.jcs import canonical, parse  # noqa: PLC0415 – only the other process loads the JSON-LD library
     from node.documents.verifier import verify_bundle as verify  # noqa: PLC0415 – as above
@@ -111,7 +114,7 @@ def verify_bundle(data: bytes, is_file: bool, genesis_hash: Hash, now_ms: Timest
     if not is_file:
         with contextlib.suppress(Rejected):
             data = canonical(parse(data, bytes_max=BUNDLE_BYTES_MAX))
-    return verify(data, genesis_hash=genesis_hash, now_ms=now_ms)
+    return verify(data, genesis_hash=genesis_hash, now_ms=now_ms, checkpoints=checkpoints)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ with its state, receipts and certificate. `commit_block` is the one funnel and i
 Source: PROTOCOL §3, §4; ARCHITECTURE, "Four straight walks".
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Self, TypeVar
 
@@ -22,11 +22,12 @@ from node.chain.block_check import (
 )
 from node.chain.builder import bytes_free_beside, fill_block
 from node.chain.certificate import Certificate, Network, VerifyDigest, verify_consensus_signature
+from node.chain.checkpoint import Checkpoint, check_block
 from node.chain.demerits import NO_DEMERITS, Demerits
+from node.chain.epoch import document_of
 from node.chain.equivocations import check_new, choose_evidence
 from node.chain.evidence import Offence, judge
 from node.chain.evidence_pool import EvidencePool
-from node.chain.epoch import document_of
 from node.chain.execution import Execution, execute_block
 from node.chain.frame import Frame
 from node.chain.genesis import genesis_block, genesis_changes
@@ -40,9 +41,9 @@ from node.chain.recent_ids import RecentIds, oldest_height
 from node.chain.records.credential import Batch
 from node.chain.records.governance import Upgrade
 from node.chain.records.network import Parameters
-from node.chain.snapshot_making import SnapshotMaking
 from node.chain.recovery import RecoveryDocument
 from node.chain.recovery_loading import Loaded, Loading, Recoveries
+from node.chain.snapshot_making import SnapshotMaking
 from node.chain.store import BlockStore
 from node.chain.upgrades import coming_upgrade, ignorance, version_at
 from node.chain.validator_set import ValidatorSet
@@ -124,11 +125,13 @@ class Ledger:
         *,
         verify_digest: VerifyDigest = verify_consensus_signature,
         version_max: int = PROTOCOL_VERSION,
+        checkpoints: Iterable[Checkpoint] = (),
     ) -> Self:
         """Open the chain in a store; a new store gets block 0.
 
         Raises: StorageError where the store is not what it should be; ConfigError where it belongs to
-        another genesis. A newer version of the protocol than `version_max` judges no block here.
+        another genesis, or is not the chain of the `checkpoints`. A newer version of the protocol than
+        `version_max` judges no block here.
         """
         block_zero = genesis_block(genesis)
         network = Network(genesis.chain_id, block_zero.hash())
@@ -155,6 +158,7 @@ class Ledger:
         ledger = cls(store, state, genesis, network, head, verify_digest, version_max)
         ledger._catch_up_index()
         ledger._recoveries.check_single()
+        ledger._take_checkpoints(checkpoints)
         ledger._look_for_recovery()
         return ledger
 
@@ -315,6 +319,13 @@ class Ledger:
         Where blocks were taken back the store must be opened anew. Raises: Rejected, and nothing has changed;
         ConfigError where governance has signed two documents for one epoch; StorageError.
         """
+        known = self._checkpoints.get(document.height)
+        if known is not None and known != document.block_hash:
+            raise Rejected(
+                Reason.CONTRADICTS_CHECKPOINT,
+                f"the document keeps block {document.block_hash.hex()} at height {document.height}, a checkpoint of "
+                f"this node says {known.hex()}",
+            )
         loading = self._recoveries.load(document, self._head, discard_above=discard_above)
         if not loading.discarded and loading.outcome is not Loaded.KNOWN:
             self._look_for_recovery()
@@ -328,6 +339,22 @@ class Ledger:
     def recoveries(self) -> Iterator[RecoveryDocument]:
         """Yield the documents that this node was told to follow, ascending by epoch."""
         return self._recoveries.all()
+
+    def _take_checkpoints(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """Hold the chain against what is known of it, now and at every later block. Raises: ConfigError."""
+        for item in checkpoints:
+            if item.genesis_hash != self.network.genesis_hash:
+                continue
+            header = self.header_at(item.height)
+            try:
+                if header is not None:
+                    check_block(item, header.hash())
+            except Rejected as rejection:
+                raise ConfigError(
+                    f"this node's chain is not the network's: {rejection.detail}; move the data away and fetch the "
+                    "chain anew, or, if governance has taken that block back, use a release that knows"
+                ) from None
+            self._checkpoints[item.height] = item.block_hash
 
     def _look_for_recovery(self) -> None:
         """Find out whether an epoch begins above the head; then what waits was signed for another one.
@@ -345,11 +372,11 @@ class Ledger:
             self._includable = None
 
     def _check_pin(self, height: Height, block_hash: Hash) -> None:
-        """Refuse a block that contradicts a checkpoint or a recovery document. Raises: Rejected(BAD_BLOCK)."""
+        """Refuse a block that is not the one that is known. Raises: Rejected(CONTRADICTS_CHECKPOINT)."""
         pinned = self._pins.get(height)
         if pinned is not None and pinned != block_hash:
             raise Rejected(
-                Reason.BAD_BLOCK,
+                Reason.CONTRADICTS_CHECKPOINT,
                 f"block {height} is {block_hash.hex()}, a checkpoint or recovery document of this node says "
                 f"{pinned.hex()}",
             )

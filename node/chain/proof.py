@@ -15,8 +15,9 @@ from node import codec
 from node.chain.answers import CredentialPath, LocatedCredential, ProvenValue
 from node.chain.block import Header
 from node.chain.certificate import Certificate, Network, VerifyDigest
+from node.chain.checkpoint import Checkpoint, check_way
 from node.chain.credential_finding import definition_finding, issuer_finding, stacked_finding
-from node.chain.hops import Hop, check_header, first_quorum, follow_hops
+from node.chain.hops import Hop, Recovery, check_header, first_quorum, follow_hops
 from node.chain.reading import credential_status, is_void
 from node.chain.records.credential import Batch, Origin
 from node.chain.records.institution import Institution, InstitutionKey, Purpose
@@ -83,6 +84,10 @@ class TrustedHeader:
     header: Header
     validators: ValidatorSet
     """Who certified it."""
+    recoveries: tuple[Recovery, ...]
+    """On the way to it, ascending by epoch."""
+    checkpoint: Checkpoint | None
+    """The newest one that the way was held against; None: nothing but the genesis hash anchors it."""
 
 
 class ProvenRecords:
@@ -110,17 +115,24 @@ class ProvenRecords:
 
 
 def verify_headers(
-    proof: ChainProof, genesis_hash: Hash | None, verify_digest: VerifyDigest | None = None
+    proof: ChainProof,
+    genesis_hash: Hash | None,
+    verify_digest: VerifyDigest | None = None,
+    *,
+    checkpoints: Sequence[Checkpoint] = (),
 ) -> TrustedHeader:
     """Follow the validator sets from header 0 to the recent header.
 
     `genesis_hash` is the trust anchor; None follows the bundle's own genesis, which proves nothing
-    about which network it is. Raises: Rejected(UNKNOWN_NETWORK), Rejected(BAD_PROOF),
-    Rejected(BAD_CERTIFICATE), Rejected(UNKNOWN_VERSION).
+    about which network it is. `checkpoints`: blocks known beforehand, of any network.
+    Raises: Rejected(UNKNOWN_NETWORK), Rejected(BAD_PROOF), Rejected(BAD_CERTIFICATE),
+    Rejected(UNKNOWN_VERSION), Rejected(CONTRADICTS_CHECKPOINT).
     """
     standing = follow_hops(proof.genesis_header, proof.validators, proof.hops, genesis_hash, verify_digest)
     check_header(standing, proof.header, proof.certificate, verify_digest)
-    return TrustedHeader(standing.network, proof.header, standing.validators)
+    own_hash = standing.network.genesis_hash
+    checkpoint = check_way(own_hash, proof.validators, proof.hops, proof.header, checkpoints)
+    return TrustedHeader(standing.network, proof.header, standing.validators, standing.recoveries, checkpoint)
 
 
 def verify_records(proof: ChainProof, state_root: Hash) -> ProvenRecords:

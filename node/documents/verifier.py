@@ -5,9 +5,10 @@ with the reason. Chain facts are read by the same functions that the node uses, 
 proven under the certified state root. Source: DOMAIN §6; PROTOCOL §8.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from node.chain.checkpoint import Checkpoint
 from node.chain.proof import (
     ProvenRecords,
     TrustedHeader,
@@ -16,14 +17,13 @@ from node.chain.proof import (
     verify_records,
 )
 from node.chain.records.credential import LEAF_VERSION, Batch, Origin
-from node.documents import chain_lights, content_light
+from node.documents import chain_lights, content_light, network_light
 from node.documents.answer import NOT_PROVEN, UNREADABLE, Answer, Light, LightName, Summary, Text
 from node.documents.bundle import Bundle, read_bundle
 from node.documents.data_integrity import Canonicaliser, pinned_canonicaliser
 from node.documents.disclosure import opened
 from node.documents.times import to_text
 from node.errors import Reason, Rejected
-from node.limits import VERIFIER_CLOCK_BEHIND_MAX_MS
 from node.primitives import Hash, TimestampMs
 from node.state import keys
 
@@ -52,18 +52,25 @@ def verify_bundle(
     now_ms: TimestampMs,
     max_age_ms: int | None = None,
     canonicaliser: Canonicaliser | None = None,
+    checkpoints: Sequence[Checkpoint] = (),
 ) -> Answer:
     """Return the lights of a bundle's bytes. Never raises for what stands in them.
 
     `genesis_hash` is the verifier's own trust anchor; None makes `network` red. `max_age_ms` bounds
-    how old the proof of the status may be; None takes any age.
+    how old the proof of the status may be; None takes any age. `checkpoints`: blocks that the verifier
+    knows besides; what contradicts one is red.
     """
     try:
         bundle = read_bundle(data)
     except Rejected as refusal:
         return _unreadable(refusal)
     return verify_parsed(
-        bundle, genesis_hash=genesis_hash, now_ms=now_ms, max_age_ms=max_age_ms, canonicaliser=canonicaliser
+        bundle,
+        genesis_hash=genesis_hash,
+        now_ms=now_ms,
+        max_age_ms=max_age_ms,
+        canonicaliser=canonicaliser,
+        checkpoints=checkpoints,
     )
 
 
@@ -74,9 +81,10 @@ def verify_parsed(
     now_ms: TimestampMs,
     max_age_ms: int | None = None,
     canonicaliser: Canonicaliser | None = None,
+    checkpoints: Sequence[Checkpoint] = (),
 ) -> Answer:
     """Return the lights of a bundle that was read."""
-    chain = _check_chain(bundle, genesis_hash)
+    chain = _check_chain(bundle, genesis_hash, checkpoints)
     as_of_ms = bundle.chain.header.timestamp_ms
     engine = canonicaliser or pinned_canonicaliser()
     checks = [
@@ -92,7 +100,7 @@ def verify_parsed(
         checks.append(
             _guarded(LightName.COMPONENTS, lambda: chain_lights.components(chain.proven(), credential_id, as_of_ms))
         )
-    checks.append(_network(bundle, chain, genesis_hash, now_ms))
+    checks.append(network_light.network(bundle.chain, chain.trusted, chain.problem, genesis_hash, now_ms))
     return Answer(tuple(checks), readable=True, summary=_summary(bundle))
 
 
@@ -104,9 +112,9 @@ def _guarded(name: LightName, judge: Callable[[], Light]) -> Light:
         return Light(name, False, NOT_PROVEN, str(refusal))
 
 
-def _check_chain(bundle: Bundle, genesis_hash: Hash | None) -> _Chain:
+def _check_chain(bundle: Bundle, genesis_hash: Hash | None, checkpoints: Sequence[Checkpoint]) -> _Chain:
     try:
-        trusted = verify_headers(bundle.chain, genesis_hash)
+        trusted = verify_headers(bundle.chain, genesis_hash, checkpoints=checkpoints)
     except Rejected as refusal:
         return _Chain(None, None, refusal)
     try:
@@ -171,61 +179,6 @@ def _status(bundle: Bundle, chain: _Chain, now_ms: TimestampMs, max_age_ms: int 
             f"It was active on {when}, but the proof is older than the verifier allows; refresh the file.",
         ),
         f"the proof is {age_s} s old, at most {max_age_ms // 1000} s are allowed",
-    )
-
-
-def _network(bundle: Bundle, chain: _Chain, genesis_hash: Hash | None, now_ms: TimestampMs) -> Light:
-    name = LightName.NETWORK
-    own = bundle.chain.genesis_header.hash().hex()
-    if chain.trusted is None:
-        assert chain.problem is not None
-        return Light(name, False, _network_problem(chain.problem), str(chain.problem))
-    if genesis_hash is None:
-        return Light(
-            name,
-            False,
-            Text(
-                "Red desconocida: quien verifica no indicó en qué red confía; "
-                "lo que el archivo dice de su propia red no prueba nada.",
-                "Unknown network: the verifier named no network to trust; "
-                "what the file says of its own network proves nothing.",
-            ),
-            f"the bundle's genesis hash is {own}",
-        )
-    header, validators = chain.trusted.header, chain.trusted.validators
-    if header.timestamp_ms > now_ms + VERIFIER_CLOCK_BEHIND_MAX_MS:
-        return Light(
-            name,
-            False,
-            Text(
-                "La prueba es del futuro: revise la hora de este equipo.",
-                "The proof is from the future: check this machine's clock.",
-            ),
-            f"header time {to_text(header.timestamp_ms)}, this clock says {to_text(now_ms)}",
-        )
-    when = to_text(header.timestamp_ms)
-    return Light(
-        name,
-        True,
-        Text(
-            f"Lo certifican {validators.quorum} de {len(validators)} validadores de la red "
-            f"{header.chain_id} en el bloque {header.height} del {when}.",
-            f"{validators.quorum} of {len(validators)} validators of network {header.chain_id} "
-            f"certify it in block {header.height} of {when}.",
-        ),
-        f"trust anchor: genesis hash {own}, {len(bundle.chain.hops)} changes of the validator set since",
-    )
-
-
-def _network_problem(problem: Rejected) -> Text:
-    if problem.reason is Reason.UNKNOWN_NETWORK:
-        return Text(
-            "El archivo es de otra red, no de la red en la que confía quien verifica.",
-            "The file is of another network, not of the one that the verifier trusts.",
-        )
-    return Text(
-        "La parte de la cadena no es auténtica: los certificados no llevan de la red de confianza a este bloque.",
-        "The chain part is not genuine: the certificates do not lead from the trusted network to this block.",
     )
 
 

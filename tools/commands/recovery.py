@@ -25,13 +25,14 @@ from node.chain.recovery import (
 from node.chain.recovery_json import parse_recovery, recovery_json
 from node.chain.recovery_loading import Loaded, Loading
 from node.chain.validator_set import Validator, ValidatorSet
-from node.config import DATA_FOLDER, GENESIS_FILE
+from node.config import DATA_FOLDER, GENESIS_FILE, load_config
 from node.crypto.signing import key_id
 from node.errors import ConfigError, Rejected, StorageError
 from node.home import locked
 from node.keystore import KeystoreKind
 from node.limits import BLOCK_BYTES_MAX, STATE_RECORD_BYTES_MAX
 from node.primitives import Epoch, Height, InstitutionId
+from node.release import checkpoints_of
 from node.snapshots import CHAIN_FOLDER, settle
 from node.state import keys
 from node.state.leveldb import open_leveldb
@@ -186,7 +187,7 @@ def _chain_of(home: Path) -> Iterator[Ledger]:
         settle(data)
         store = open_leveldb(data / CHAIN_FOLDER)
         stack.callback(store.close)
-        yield Ledger.open(store, genesis)
+        yield Ledger.open(store, genesis, checkpoints=checkpoints_of(home, load_config(home)))
 
 
 @command(recovery, "sign")

@@ -1,5 +1,6 @@
 """`pila verify | disclose | refresh`: what a holder and a verifier do with a bundle. No network unless `--rpc`."""
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -8,14 +9,18 @@ from typing import Any
 
 import click
 
+from node import codec
 from node.chain import proof_json
+from node.chain.block import Header
+from node.chain.checkpoint import checkpoint_of, checkpoints_json, merged, parse_checkpoints
 from node.chain.proof import ChainProof, verify_headers
 from node.documents.answer import Answer
 from node.documents.bundle import Bundle, present, read_bundle, refreshed, write_bundle
 from node.documents.disclosure import opened
 from node.documents.verifier import verify_bundle
 from node.errors import ConfigError, Rejected
-from node.limits import BUNDLE_BYTES_MAX
+from node.limits import BLOCK_BYTES_MAX, BUNDLE_BYTES_MAX
+from node.release import known_checkpoints
 from tools.console import (
     EXIT_NO,
     EXIT_UNUSABLE,
@@ -47,12 +52,20 @@ _files = click.argument("files", nargs=-1, required=True, type=click.Path(path_t
     "--max-age", metavar="AGE", help="How old the proof may be, such as 24h. Default: any; the answer says as of when."
 )
 @click.option("--rpc", metavar="URL", help="Ask this node for a fresh proof first. Without it no network is used.")
-def verify(files: tuple[Path, ...], genesis_text: str | None, max_age: str | None, rpc: str | None) -> None:
+@click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Blocks known to be the network's, besides those that this program brings: what contradicts one is red.",
+)
+def verify(
+    files: tuple[Path, ...], genesis_text: str | None, max_age: str | None, rpc: str | None, checkpoints: Path | None
+) -> None:
     """Verify bundles and say it in separate lights; exit 0 only when every one is verified.
 
     A node that is asked for a fresh proof is not trusted: its proof is checked like the one in the file.
     """
-    anchor, age_ms = trust_anchor(genesis_text), parse_age(max_age)
+    anchor, age_ms, known = trust_anchor(genesis_text), parse_age(max_age), known_checkpoints(checkpoints)
     client = None if rpc is None else NodeClient(rpc)
     answers = []
     with progress_bar() as bar:
@@ -60,7 +73,10 @@ def verify(files: tuple[Path, ...], genesis_text: str | None, max_age: str | Non
             data = read_bundle_file(file)
             if client is not None:
                 data = _with_fresh_proof(file, data, client)
-            answers.append(verify_bundle(data, genesis_hash=anchor, now_ms=int(time.time() * 1000), max_age_ms=age_ms))
+            now_ms = int(time.time() * 1000)
+            answers.append(
+                verify_bundle(data, genesis_hash=anchor, now_ms=now_ms, max_age_ms=age_ms, checkpoints=known)
+            )
     _show(files, answers)
     if not all(answer.readable for answer in answers):
         raise SystemExit(EXIT_UNUSABLE)
@@ -192,6 +208,36 @@ def refresh(files: tuple[Path, ...], rpc: str) -> None:
                 write_atomically(file, write_bundle(refreshed(bundle, proof)))
                 changed += 1
     say({"files": len(files), "changed": changed}, f"{changed} of {len(files)} bundles brought up to date.")
+
+
+@command(_root, "checkpoint")
+@click.option("--height", type=click.IntRange(1), help="Default: the node's head.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Add it to this file of checkpoints, which may be new; default: print it.",
+)
+@rpc_option
+def checkpoint(height: int | None, out: Path | None, rpc: str) -> None:
+    """Make a checkpoint of a node's chain, to be shipped and published elsewhere.
+
+    Only of a node that you run: whoever has the checkpoint refuses every other history from that height on.
+    """
+    client = NodeClient(rpc)
+    network, _, head = client.network()
+    raw = bytes.fromhex(client.call("chain_header", height=head if height is None else height)["raw"])
+    made = checkpoint_of(codec.decode(raw, Header, bytes_max=BLOCK_BYTES_MAX), network.genesis_hash)
+    if out is None:
+        text = checkpoints_json((made,))
+        say(json.loads(text), text.rstrip())
+        return
+    earlier = parse_checkpoints(read_bytes(out)) if out.exists() else ()
+    write_atomically(out, checkpoints_json(merged((*earlier, made))).encode())
+    say(
+        {"file": str(out), "height": made.height, "block_hash": made.block_hash.hex()},
+        f"{out}: checkpoint of height {made.height}, block {made.block_hash.hex()}.",
+    )
 
 
 def write_atomically(path: Path, data: bytes) -> None:

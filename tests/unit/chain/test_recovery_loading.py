@@ -443,7 +443,7 @@ def test_kept_document_pins_its_block(chain: TestChain) -> None:
     found = chain.ledger.block_at(4)
     assert found is not None
     assert refusal(lambda: copy_blocks(chain, node.ledger)) == (
-        Reason.BAD_BLOCK,
+        Reason.CONTRADICTS_CHECKPOINT,
         f"block 4 is {found[0].hash().hex()}, a checkpoint or recovery document of this node says {sha256(b'x').hex()}",
     )
 
