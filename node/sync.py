@@ -436,13 +436,21 @@ class Sync:
     def _consider_snapshot(self) -> None:
         """Look for a snapshot where the head is far behind, or where nobody has the next blocks any more."""
         now_ms, head = self._node.now_ms(), self._chain.head.height
-        restorer = self._node.restorer
-        if restorer is None or now_ms < self._next_snapshot_ms or self._has_attempt():
+        if now_ms < self._next_snapshot_ms or self._has_attempt():
             return
         lag = self.target_height - head
-        if lag <= 0 or (lag < SNAPSHOT_LAG_HEIGHTS_MIN and not self._is_cut_off(head)):
+        is_cut_off = lag > 0 and self._is_cut_off(head)
+        if lag < SNAPSHOT_LAG_HEIGHTS_MIN and not is_cut_off:
             return
         self._next_snapshot_ms = now_ms + SNAPSHOT_RETRY_MS
+        restorer = self._node.restorer
+        if restorer is None:
+            if is_cut_off:
+                self._node.said(
+                    f"every peer that is further has pruned block {head + 1}: connect an archive node, "
+                    "or set storage.restore_from_snapshot"
+                )
+            return
         self._fetch.clear()
         self._node.said(f"{lag} blocks behind: looking for a snapshot")
         self._snapshot = SnapshotFetch(

@@ -121,7 +121,8 @@ class Restoration:
             assert all(earlier in self._batch_counts for earlier in range(state))
             count = self._take_batches(number - state - blocks, data, batch)
         batch.put(_TAKEN + number.to_bytes(4, "big"), count.to_bytes(4, "big"))
-        self._store.write(batch, sync=False)
+        # Synced, for LevelDB may keep a later write and lose an earlier one that was not.
+        self._store.write(batch, sync=True)
         self._batch_counts[number] = count
 
     def finish(self) -> None:
@@ -144,7 +145,6 @@ class Restoration:
         for number in self._batch_counts:
             batch.delete(_TAKEN + number.to_bytes(4, "big"))
         batch.delete(MANIFEST)
-        # All that was taken lies before this in the store's log, so it is as durable as this is.
         self._store.write(batch, sync=True)
         StateStore.open(self._store)
 

@@ -1,5 +1,6 @@
 """Getting a snapshot from honest peers, and in spite of peers that lie about what they have."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import cache
 
@@ -242,6 +243,22 @@ def test_who_can_get_the_next_block_from_nobody_looks_for_a_snapshot(made: Made)
     links.run(3_000)
     assert reader.phase is Phase.DONE
     assert sum(peer.count(BlocksRequest) for peer in peers) == 0
+
+
+def test_an_archive_node_whose_next_block_nobody_has_says_so(made: Made) -> None:
+    """It takes no snapshot, for it would lose blocks; it tells its operator what to do."""
+    links = Links()
+    peers = [Peer(links, name, made, claims=500) for name in (SDES, SEG)]
+    reader = Reader(links)
+    reader.sync._node = dataclasses.replace(reader.sync._node, restorer=None)
+    links.connect_all()
+    for peer in peers:
+        peer._send(US, encode_sync(Head(500, 300)))
+    links.run(30_000)
+    assert reader.phase is None
+    assert reader.sentences == [
+        "every peer that is further has pruned block 1: connect an archive node, or set storage.restore_from_snapshot"
+    ]
 
 
 # --- lies about heights and offers ---
