@@ -104,10 +104,11 @@ VIEW_TIMEOUT_START_MAX_MS: Final = 10_000
 VIEW_TIMEOUT_MAX_MS: Final = 30_000
 HEARTBEAT_MS: Final = 60_000
 CLOCK_AHEAD_MAX_MS: Final = 2_000
-DEMERIT_HEIGHTS_PER_MEMBER: Final = 2
-"""Times N: heights at which a validator is passed over after it missed a turn; twice as many after each further one."""
-DEMERIT_MISSES_MAX: Final = 8
-"""Missed turns that count: 256 N heights at most."""
+DEMERIT_HEIGHTS_PER_MEMBER: Final = 32
+"""Times N: heights at which a validator is passed over after it missed a turn; twice as many after each further one.
+A missed turn costs a second; with 4 validators and 10 blocks a second this comes to a twelfth of the time at first."""
+DEMERIT_MISSES_MAX: Final = 4
+"""Missed turns that count: 256 N heights at most, a hundredth of the time."""
 DEMERIT_MEMORY_HEIGHTS_PER_MEMBER: Final = 32
 """Times N: heights with its usual turns after which a validator's missed ones are forgotten."""
 STATUS_INTERVAL_MS: Final = 1_000

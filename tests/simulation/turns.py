@@ -20,6 +20,7 @@ class Turns:
         self._late: dict[int, int] = {}
         """View by height, ascending, where it is above 0; as the certificate inside the block above has it."""
         self.passed_over = cache(self._passed_over)
+        self._missed = cache(self._who_missed)
 
     def on_decided(self, block: Block) -> None:
         """Take note of a decided block; those below it were noted before."""
@@ -48,7 +49,7 @@ class Turns:
         count = len(self._names)
         strikes = until = 0
         for missed in self._late:
-            if missed > height - 2 or not self._missed(index, missed):  # block height − 1 tells of height − 2
+            if missed > height - 2 or index not in self._missed(missed):  # block height − 1 tells of height − 2
                 continue
             if missed + 1 > until + 32 * count:
                 strikes = 0
@@ -56,8 +57,7 @@ class Turns:
             until = missed + 16 * count * 2**strikes
         return strikes, until
 
-    def _missed(self, index: int, height: int) -> bool:
+    def _who_missed(self, height: int) -> frozenset[int]:
         turns = min(self._late[height], len(self._names))
-        return self._makers.get(height) != self._names[index] and any(
-            self.proposer(height, view) == index for view in range(turns)
-        )
+        had_turns = {self.proposer(height, view) for view in range(turns)}
+        return frozenset(index for index in had_turns if self._names[index] != self._makers[height])

@@ -868,21 +868,21 @@ def test_l1_ends_with_passed_until() -> None:
 
 
 def test_l2_each_missed_turn_counts_against_its_proposer() -> None:
-    """[L2] Decided in view 2: two missed, passed over until 1 + 2N; another miss doubles it."""
+    """[L2] Decided in view 2: two missed, passed over until 1 + 32N; another miss doubles it."""
     desk, record = at_height_2(4, 2)
     late = [desk.rotation.proposer(view) for view in (0, 1)]
-    assert record.entries == demerits_of(desk, *((index, 1) for index in late), until=9).entries
+    assert record.entries == demerits_of(desk, *((index, 1) for index in late), until=129).entries
     desk, record = at_height_2(4, 2, before=demerits_of(desk, (late[0], 1), until=0))
     assert {(entry.institution, entry.misses, entry.passed_until) for entry in record.entries} == {
-        (desk.name(late[0]), 2, 17),
-        (desk.name(late[1]), 1, 9),
+        (desk.name(late[0]), 2, 257),
+        (desk.name(late[1]), 1, 129),
     }
 
 
 def test_l3_who_made_the_decided_block_missed_nothing() -> None:
     """[L3] The block of view 0, decided in view 2: only view 1 went by."""
     desk, record = at_height_2(4, 2, maker=0)
-    assert record.entries == demerits_of(desk, (desk.rotation.proposer(1), 1), until=9).entries
+    assert record.entries == demerits_of(desk, (desk.rotation.proposer(1), 1), until=129).entries
 
 
 def test_l4_misses_are_forgotten_after_32_n_heights() -> None:
