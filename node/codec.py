@@ -53,6 +53,7 @@ def _tag_of(shape: type[msgspec.Struct]) -> object:
     return shape.__struct_config__.tag
 
 
+# One buffer, so one thread: a second one that encodes at the same time would mix its bytes in. A node has one.
 _packer = msgpack.Packer(default=_as_array, use_bin_type=True, strict_types=False)
 
 

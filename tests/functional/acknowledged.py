@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from node.chain.transaction import decode_transaction, transaction_id
 from tests.functional import harness
 from tests.functional.harness import Issuer
 from tools.local_network import LocalNetwork
@@ -169,7 +168,6 @@ class Clients:
         self._pause_s = pause_s
         self._timeout_s = timeout_s
         self._urls = [node.rpc for node in network.nodes]
-        self._network, self._epoch, _ = network.client().network()
         self._is_over = threading.Event()
         self._acknowledged = Counter[int]()
         self._lock = threading.Lock()
@@ -218,10 +216,9 @@ class Clients:
     def _one(self, index: int, clients: Sequence[NodeClient], rng: random.Random) -> bool:
         """Submit one transaction and remember what became of it; tell whether it was acknowledged."""
         try:
-            data = self._issuer.batch(clients[index])
+            data, tx_id = self._issuer.signed(*clients[index].network())
         except (NodeUnreachable, CallFailed):
             return False
-        tx_id = transaction_id(decode_transaction(data), self._network, self._epoch).hex()
         asked = [index, *rng.sample([i for i in range(len(clients)) if i != index], rng.randrange(2))]
         submitted_s = time.monotonic()
         for through in asked:

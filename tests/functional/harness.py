@@ -24,11 +24,12 @@ from typing import Any, Self
 
 from node import codec
 from node.chain.block import PROTOCOL_VERSION
+from node.chain.certificate import Network
 from node.chain.definition_file import read_definition
 from node.chain.genesis import parse_genesis
 from node.chain.rules.catalogue import DefinitionPublish
 from node.chain.rules.credentials import CredentialIssue
-from node.chain.transaction import make_transaction
+from node.chain.transaction import make_transaction, transaction_id
 from node.crypto import merkle
 from node.keystore import Keystore
 from tools.commands.catalogue import read_table
@@ -41,6 +42,9 @@ DEFINITIONS = REPOSITORY / "genesis" / "demo" / "definitions"
 PATIENCE_S = 150.0
 """How long we wait for what must come; no test asserts on time, a loaded machine is slow."""
 COMMAND_TIMEOUT_S = 150.0
+
+ENCODING = threading.Lock()
+"""The codec is for one thread, as a node has one; these tests have several that make transactions."""
 
 # What the report hook in conftest.py shows when a test fails.
 networks_in_use: list[LocalNetwork] = []
@@ -177,18 +181,22 @@ class Issuer:
 
     def batch(self, client: NodeClient, size: int = 1) -> bytes:
         """Return a signed transaction that nobody has seen yet."""
-        chain, epoch, height = client.network()
+        return self.signed(*client.network(), size)[0]
+
+    def signed(self, network: Network, epoch: int, height: int, size: int = 1) -> tuple[bytes, str]:
+        """Return a signed transaction that nobody has seen yet, and its id."""
         ids = [secrets.token_bytes(32) for _ in range(size)]
-        transaction = make_transaction(
-            chain,
-            epoch,
-            signer=self.keystore.institution,
-            kind="credential.issue",
-            valid_until_height=height + 900,
-            payload=CredentialIssue(self.definition, merkle.root(ids), size, b"".join(ids)),
-            signers=self.keystore.institution_signers()[:1],
-        )
-        return codec.encode(transaction)
+        with ENCODING:
+            transaction = make_transaction(
+                network,
+                epoch,
+                signer=self.keystore.institution,
+                kind="credential.issue",
+                valid_until_height=height + 900,
+                payload=CredentialIssue(self.definition, merkle.root(ids), size, b"".join(ids)),
+                signers=self.keystore.institution_signers()[:1],
+            )
+            return codec.encode(transaction), transaction_id(transaction, network, epoch).hex()
 
     def issue(self, client: NodeClient, size: int = 1) -> str:
         """Issue one batch, wait until it is in a block, and return the transaction's id."""
