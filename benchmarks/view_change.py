@@ -7,6 +7,7 @@ Run: `.venv/bin/python -m benchmarks.view_change`.
 """
 
 import argparse
+import functools
 import statistics
 import tempfile
 import time
@@ -83,7 +84,7 @@ def trial(network: LocalNetwork, issuers: Sequence[Issuer]) -> dict[str, Any] | 
 
 
 def rest(network: LocalNetwork, issuers: Sequence[Issuer]) -> None:
-    """Make blocks until nobody is passed over any more, then wait until nothing moves."""
+    """Make blocks until nobody is passed over any more, then wait until all are connected and nothing moves."""
     for number in range(BLOCKS_BETWEEN_MAX):
         height = make_block(network, issuers, number % len(network.nodes))
         network.wait_height(height)
@@ -91,7 +92,14 @@ def rest(network: LocalNetwork, issuers: Sequence[Issuer]) -> None:
             break
     else:
         raise RuntimeError(f"somebody is still passed over after {BLOCKS_BETWEEN_MAX} blocks")
+    for index in range(len(network.nodes)):
+        connected = functools.partial(_is_connected_with_all, network, index)
+        network.wait_until(connected, f"node {index} to be connected with all others")
     time.sleep(STILL_S)
+
+
+def _is_connected_with_all(network: LocalNetwork, index: int) -> bool:
+    return int(network.client(index).call("node_status")["peers"]) == len(network.nodes) - 1
 
 
 def main() -> None:
