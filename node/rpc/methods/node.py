@@ -199,7 +199,7 @@ def _explain_upgrade(upgrade: Upgrade, known: int) -> Texts:
     """Say that this node will stop, while there is time to do something about it."""
     return {
         "es": f"La versión {upgrade.version} del protocolo empieza en la altura {upgrade.height} y este nodo conoce "
-        f"hasta la {known}: se detendrá antes. Instale un programa más nuevo.",
+        f"hasta la {known}: se detendrá antes. Actualice el programa.",
         "en": f"Version {upgrade.version} of the protocol begins at height {upgrade.height} and this node knows "
         f"versions up to {known}: it will stop before. Install a newer program.",
     }

@@ -177,5 +177,5 @@ def test_why_stalled_warns_of_an_upgrade_that_this_node_does_not_know(desk: Desk
     )
     assert texts["es"].endswith(
         "La versión 3 del protocolo empieza en la altura 130 y este nodo conoce hasta la 2: se detendrá antes. "
-        "Instale un programa más nuevo."
+        "Actualice el programa."
     )
