@@ -221,9 +221,7 @@ class Node:
         data = home.folder / DATA_FOLDER
         self._shelf = SnapshotShelf(data / SNAPSHOTS_FOLDER)
         self._keeper = SnapshotKeeper(self.ledger, chain_store, self._shelf, data / SNAPSHOTS_FOLDER, self._callbacks)
-        self._restorer = DiskRestorer(
-            data, home.genesis, self._on_restored, self.ledger.recoveries, self._checkpoints
-        )
+        self._restorer = DiskRestorer(data, home.genesis, self._on_restored, self.ledger.recoveries, self._checkpoints)
         self._sync = self._make_sync()
         self._gossip = self._make_gossip()
         self._rpc = RpcServer(
@@ -346,7 +344,7 @@ class Node:
             if self._recorder is not None:
                 self._recorder.close()
             await self._worker.stop()
-            await self._keeper.stop()
+            self._keeper.stop()
             self._restorer.close()
         if self._fatal is not None:
             raise self._fatal

@@ -5,11 +5,10 @@ complete it takes the place of the old one by two renames; whenever the process 
 chain or the new one, never a mix.
 """
 
-import asyncio
-import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +55,8 @@ class SnapshotKeeper:
         self._is_whole = False
         """All chunks are written; the block above is not decided yet."""
         self._pruned_since = 0
-        self._compaction: asyncio.Task[None] | None = None
+        self._compactor = ThreadPoolExecutor(1, "compaction")
+        self._compaction: Future[None] | None = None
 
     def committed(self, interval: Height) -> None:
         """The head moved: begin a snapshot where one is due, finish one that waited for this block."""
@@ -125,16 +125,19 @@ class SnapshotKeeper:
         if self._writer is not None:
             below = min(below, self._writer.height + 1 - SNAPSHOT_RECENT_BLOCKS_MAX)
         self._pruned_since += self._ledger.prune(below, PRUNE_SLICE_BLOCKS)
-        if self._pruned_since >= COMPACTION_BLOCKS and (self._compaction is None or self._compaction.done()):
+        if self._pruned_since >= COMPACTION_BLOCKS and self._compaction is None:
             self._pruned_since = 0
             # LevelDB lets go of deleted records when it compacts; in a thread, for it takes seconds.
-            self._compaction = asyncio.create_task(asyncio.to_thread(compact_blocks, self._store))
+            self._compaction = self._compactor.submit(compact_blocks, self._store)
+        if self._compaction is not None and self._compaction.done():
+            error = self._compaction.exception()
+            self._compaction = None
+            if error is not None:
+                self._log.warning("no compaction", cause=str(error))
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Wait for what must be over before the store is closed; throw away an unfinished snapshot."""
-        if self._compaction is not None:
-            with contextlib.suppress(StorageError):
-                await asyncio.shield(self._compaction)
+        self._compactor.shutdown(cancel_futures=True)
         if self._writer is not None:
             self._writer.abandon()
 

@@ -131,7 +131,7 @@ def keep(tmp_path: Path, play: Callable[[TestChain, SnapshotKeeper], None], inte
                     break
                 if keeper._is_whole:
                     chain.commit()
-            await keeper.stop()
+            keeper.stop()
             assert failures == []
             return shelf
 
