@@ -16,7 +16,7 @@ from node.limits import (
     RECOVERY_REASON_CHARS_MAX,
     VALIDATORS_MAX,
 )
-from node.primitives import ChainId, InstitutionId
+from node.primitives import UINT_MAX, ChainId, InstitutionId
 
 FORMAT: Final = "pila-recovery/1"
 
@@ -46,8 +46,8 @@ class RecoveryFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Annotated[int, Meta(ge=1, le=255)]
     chain_id: ChainId
     genesis_hash: Hex32
-    epoch: int
-    height: int
+    epoch: Annotated[int, Meta(ge=1, le=2**32 - 1)]
+    height: Annotated[int, Meta(ge=1, le=UINT_MAX - 1)]
     block_hash: Hex32
     validators: Annotated[tuple[ValidatorJson, ...], Meta(max_length=VALIDATORS_MAX)]
     reason: Annotated[str, Meta(max_length=RECOVERY_REASON_CHARS_MAX)]
@@ -102,7 +102,7 @@ def parse_recovery(data: bytes) -> RecoveryDocument:
         tuple(RecoverySignature(bytes.fromhex(item.key_id), bytes.fromhex(item.signature)) for item in read.signatures),
     )
     try:
-        # Integers, text and lengths are judged where the network judges them: in the canonical bytes.
+        # Text and lengths are judged where the network judges them: in the canonical bytes.
         return decode_document(codec.encode(document))
-    except (Rejected, OverflowError) as error:
+    except (Rejected, UnicodeEncodeError) as error:
         raise ConfigError(f"no recovery document: {error}") from None

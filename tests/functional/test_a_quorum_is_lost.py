@@ -201,8 +201,11 @@ def test_a_quorum_is_lost(tmp_path: Path) -> None:
                 2,
             )
             assert network.height(2) <= height
-            log = (network.nodes[0].home / "node.log").read_text(encoding="utf-8", errors="replace")
-            assert "wrong_epoch" in log
+            network.wait_until(
+                lambda: "wrong_epoch" in (network.nodes[0].home / "node.log").read_text(encoding="utf-8"),
+                "node 0 to refuse what the old validator says",
+                harness.PATIENCE_S,
+            )
             network.stop(2)
             pila("recovery", "apply", file, "--home", network.nodes[2].home)
             network.start(2)

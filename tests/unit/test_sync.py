@@ -35,6 +35,7 @@ from node.sync_messages import (
     encode_sync,
 )
 from tests.unit.chain.kit import ITLEON, SDES, SEG, UGTO, TestChain, certify
+from tests.unit.chain.recovery_kit import draft, signed
 from tests.unit.links import Links
 
 US = "reader.example"
@@ -150,6 +151,62 @@ def serve(
 def with_certificate(item: CertifiedBlock, **changes: object) -> CertifiedBlock:
     """Return the block with a changed certificate."""
     return CertifiedBlock(item.block, msgspec.structs.replace(item.certificate, **changes))
+
+
+# --- peers of another epoch ---
+
+
+def recovered_chain() -> TestChain:
+    """Return a chain that was recovered above height 4 and has gone on to 6."""
+    chain = TestChain()
+    chain.skip_to(4)
+    chain.ledger.load_recovery(signed(draft(chain)))
+    chain.skip_to(6)
+    return chain
+
+
+def test_honest_peer_of_a_later_epoch_is_spared() -> None:
+    """Without the document the node stops below the recovery, says what it lacks, and disconnects nobody."""
+    links = Links()
+    source = Node(links, SEG, recovered_chain())
+    reader = Node(links, US, TestChain())
+    links.connect_all()
+    links.run(5_000)
+    assert (reader.height, source.height) == (4, 6)
+    assert set(reader.rejections) == {(SEG, Reason.WRONG_EPOCH)}
+    assert links.ended == []
+    assert reader.sync.contradiction is None
+
+
+def test_honest_peer_of_an_older_epoch_is_spared() -> None:
+    """A validator that comes back brings blocks that were decided by the old set: none of them counts."""
+    links = Links()
+    old = TestChain()
+    old.skip_to(9)
+    Node(links, SEG, old)
+    chain = TestChain()
+    chain.skip_to(4)
+    chain.ledger.load_recovery(signed(draft(chain)))
+    reader = Node(links, US, chain)
+    links.connect_all()
+    links.run(5_000)
+    assert reader.height == 4
+    assert set(reader.rejections) == {(SEG, Reason.WRONG_EPOCH)}
+    assert links.ended == []
+
+
+def test_new_node_with_the_document_gets_all_blocks() -> None:
+    """It was loaded before the start, at height 0."""
+    links = Links()
+    source = Node(links, SEG, recovered_chain())
+    chain = TestChain()
+    (document,) = source.chain.ledger.recoveries()
+    chain.ledger.load_recovery(document)
+    reader = Node(links, US, chain)
+    links.connect_all()
+    links.run(5_000)
+    assert reader.chain.ledger.head == source.chain.ledger.head
+    assert (reader.rejections, links.ended) == ([], [])
 
 
 # --- honest peers ---

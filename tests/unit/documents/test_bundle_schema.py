@@ -34,6 +34,19 @@ def test_what_we_write_has_the_schema() -> None:
     assert list(validator().iter_errors(written(frozenset({"/name"})))) == []
 
 
+def test_bundle_that_leads_over_a_recovery_has_the_schema() -> None:
+    """The way is a list of two kinds of items; neither is taken for the other."""
+    chain = SmallChain()
+    credential = chain.issue(chain.publish(f"{UGTO}/primer-empleo/1"), [person(0)])[0]
+    chain.recover("a drill")
+    loaded: JsonObject = json.loads(write_bundle(chain.bundle(credential)))
+    assert list(validator().iter_errors(loaded)) == []
+    (hop,) = loaded["chain"]["hand_overs"]
+    assert sorted(hop) == ["certificate", "governance", "header", "proof", "recovery"]
+    hop["validators"] = "00"
+    assert list(validator().iter_errors(loaded)) != []
+
+
 @pytest.mark.parametrize(
     "change",
     [

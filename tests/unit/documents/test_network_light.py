@@ -3,13 +3,11 @@
 from dataclasses import replace
 
 from node.chain.checkpoint import Checkpoint, checkpoint_of
-from node.chain.recovery import RECOVERY_VERSION, RecoveryDocument, with_signature
 from node.crypto.hashing import sha256
-from node.crypto.signing import Ed25519Signer
 from node.documents.answer import Answer, Light, LightName
 from node.documents.bundle import refreshed, write_bundle
 from node.documents.verifier import verify_bundle
-from tests.unit.documents.small_chain import GENESIS_TIME_MS, ROLES, UGTO, SmallChain, person, seed
+from tests.unit.documents.small_chain import GENESIS_TIME_MS, UGTO, SmallChain, person
 
 HOUR_MS = 3_600_000
 DEFINITION = f"{UGTO}/primer-empleo/1"
@@ -83,25 +81,11 @@ def test_recovery_on_the_way_says_who_signed() -> None:
     chain = SmallChain()
     (credential,) = chain.issue(chain.publish(DEFINITION), [person(1)])
     held = chain.bundle(credential)
-    ledger = chain.ledger
-    document = RecoveryDocument(
-        RECOVERY_VERSION,
-        ledger.network.chain_id,
-        ledger.network.genesis_hash,
-        1,
-        ledger.head.height,
-        ledger.head_hash,
-        ledger.validators_at(1),
-        "a drill",
-        (),
-    )
-    signers = sorted(ROLES)[:3]
-    for name in signers:
-        document = with_signature(document, Ed25519Signer(seed(name, "governance")))
-    ledger.load_recovery(document)
-    chain.block()
+    signers = chain.recover("a drill")
     for bundle, is_recovered in ((held, False), (refreshed(held, chain.proof(credential)), True)):
-        answer = verify_bundle(write_bundle(bundle), genesis_hash=chain.genesis_hash, now_ms=ledger.head.timestamp_ms)
+        answer = verify_bundle(
+            write_bundle(bundle), genesis_hash=chain.genesis_hash, now_ms=chain.ledger.head.timestamp_ms
+        )
         light = network(answer)
         assert answer.verified
         names = ", ".join(signers)

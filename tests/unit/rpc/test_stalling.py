@@ -114,3 +114,11 @@ def test_own_troubles_are_told_in_one_go() -> None:
         "This node's disk has 3 MiB left: make room, or it will stop."
     )
     assert own_troubles(()) == {"es": "", "en": ""}
+
+
+def test_node_that_lacks_a_recovery_document_is_told_which() -> None:
+    """Peers are in a later epoch: what to load, and how."""
+    assert own_troubles((OwnTrouble("epoch", 2),))["en"] == (
+        "Peers are in a later epoch: governance has recovered the network. Stop this node, load the recovery document "
+        "of epoch 2 with `pila recovery apply`, and start it again."
+    )
