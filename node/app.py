@@ -502,7 +502,8 @@ class Node:
         if "catalog" in topics:
             self._services.catalogue.changed(event.subject for event in committed.events)
         self._services.statistics.changed(topics)
-        has_changed = committed.header.validators_hash != committed.header.next_validators_hash
+        begins_epoch = self.ledger.epoch != committed.header.epoch
+        has_changed = begins_epoch or committed.header.validators_hash != committed.header.next_validators_hash
         if has_changed or not topics.isdisjoint({"institution", "governance"}):
             self._membership.refresh()
             self._network.recheck()
