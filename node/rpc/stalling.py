@@ -43,6 +43,12 @@ class Explanation:
     text: Texts
 
 
+def is_silent(state: ValidatorState, connected_ms: int) -> bool:
+    """Tell whether a validator has stopped saying where it is, or has not begun although it is here for long."""
+    quiet_ms = connected_ms if state.status_ms_ago is None else state.status_ms_ago
+    return quiet_ms > SILENT_AFTER_MS
+
+
 def why_missing(state: ValidatorState, height: Height) -> Explanation:
     """Explain one missing validator; `height` is the one that we are agreeing on."""
     if not state.is_connected:

@@ -6,7 +6,9 @@ all are stopped, and what they left behind is replayed and looked through.
 """
 
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +51,24 @@ def lines(network: LocalNetwork, index: int, event: str) -> list[dict[str, Any]]
     """Return what a node logged of one kind."""
     log = (network.nodes[index].home / "node.log").read_text(encoding="utf-8")
     return [json.loads(line) for line in log.splitlines() if f'"event":"{event}"' in line]
+
+
+def test_a_validator_that_hangs_is_connected_but_silent(recorded: LocalNetwork) -> None:
+    """A stopped process keeps its socket: for some seconds it is no network's fault, and it is said so."""
+    index = 1
+    name = recorded.nodes[index].institution
+
+    def reason() -> str | None:
+        missing = recorded.client(0).call("node_whyStalled")["missing"]
+        return next((one["reason"] for one in missing if one["institution"] == name), None)
+
+    os.kill(recorded.pid(index), signal.SIGSTOP)
+    try:
+        recorded.wait_until(lambda: reason() == "silent", "the validator to be silent", harness.PATIENCE_S)
+        recorded.wait_until(lambda: reason() == "unreachable", "the validator to be given up", harness.PATIENCE_S)
+    finally:
+        os.kill(recorded.pid(index), signal.SIGCONT)
+    recorded.wait_until(lambda: reason() is None, "the validator to be back", harness.PATIENCE_S)
 
 
 def test_missing_validators_are_named_with_the_reason(recorded: LocalNetwork, issuer: Issuer) -> None:

@@ -7,7 +7,7 @@ from node.chain.records.governance import Upgrade
 from node.limits import HEARTBEAT_MS, VIEW_TIMEOUT_START_MAX_MS
 from node.rpc.services import ConsensusInfo, Services
 from node.rpc.shapes import Hex32, Institution, Texts, Time, time_text
-from node.rpc.stalling import Missing, own_troubles, why_missing
+from node.rpc.stalling import Missing, is_silent, own_troubles, why_missing
 
 STALLED_AFTER_MS = 2 * VIEW_TIMEOUT_START_MAX_MS
 """Something has waited for a decision this long: two of the longest first timers."""
@@ -168,8 +168,14 @@ def _as_consensus_sees_it(services: Services) -> WhyStalled:
     info = node.consensus()
     height = ledger.head.height + 1
     validators = ledger.validators_at(height)
-    connected = {peer.institution for peer in node.peers()} | {node.institution}
-    unreachable = [member.institution for member in validators.members if member.institution not in connected]
+    connected = {peer.institution: peer.connected_ms for peer in node.peers()}
+    # A process that hangs keeps its sockets for a while, and decides as little as one that is gone.
+    unreachable = [
+        name
+        for name in (member.institution for member in validators.members)
+        if name != node.institution
+        and (name not in connected or is_silent(node.validator_state(name), connected[name]))
+    ]
     is_head_old = node.now_ms() - ledger.head.timestamp_ms > HEARTBEAT_MS + STALLED_AFTER_MS
     overdue_since = time_text(ledger.head.timestamp_ms + HEARTBEAT_MS) if is_head_old else None
     if info is None:

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from node.rpc.services import OwnTrouble, Trouble, ValidatorState
+from node.rpc.services import ConsensusInfo, OwnTrouble, PeerInfo, Trouble, ValidatorState
 from node.rpc.stalling import Missing, own_troubles, why_missing
+from tests.unit.chain.kit import VALIDATORS
+from tests.unit.rpc.rpc_kit import Desk
 
 NAME = "ugto.mx"
 HEIGHT = 7
+EVERYBODY = [PeerInfo(name, "127.0.0.1:9", True, 0, 0, None) for name in VALIDATORS]
 GONE = ValidatorState(NAME, is_connected=False, address="10.0.0.2:8601", trouble=None)
 HERE = ValidatorState(
     NAME, is_connected=True, address="10.0.0.2:8601", trouble=None, status_ms_ago=900, height=HEIGHT, view=2
@@ -122,3 +125,27 @@ def test_node_that_lacks_a_recovery_document_is_told_which() -> None:
         "Peers are in a later epoch: governance has recovered the network. Stop this node, load the recovery document "
         "of epoch 2 with `pila recovery apply`, and start it again."
     )
+
+
+def test_validators_that_hang_stall_the_network_like_those_that_are_gone() -> None:
+    """Two of four are connected and have said nothing for six seconds; nothing waits for a decision yet."""
+    desk = Desk()
+    desk.node.standing_peers = EVERYBODY
+    desk.node.info = ConsensusInfo(1, 0, "waiting", None, ())
+    silent = sorted(name for name in VALIDATORS if name != desk.node.institution)[:2]
+    for name in silent:
+        state = ValidatorState(name, is_connected=True, address=None, trouble=None, status_ms_ago=6_000, height=1)
+        desk.node.states[name] = state
+    answer = desk.call("node_whyStalled")
+    assert (answer["stalled"], answer["missing_validators"]) == (True, silent)
+    assert [one["reason"] for one in answer["missing"]] == ["silent", "silent"]
+    assert answer["explanation"]["en"].startswith("2 of 4 validators are missing, the network can do without 1: ")
+
+
+def test_own_troubles_stand_behind_the_explanation() -> None:
+    """A clock that is ahead of the others' is told whoever is missing."""
+    desk = Desk()
+    desk.node.standing_peers = EVERYBODY
+    desk.node.troubles = (OwnTrouble("clock", 3_000),)
+    text = desk.call("node_whyStalled")["explanation"]["en"]
+    assert text.endswith("This node's clock seems to be 3.0 s ahead of the others': look at NTP.")
