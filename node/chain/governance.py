@@ -40,7 +40,8 @@ def clear_changes(state: WorldState, height: Height) -> tuple[Event, ...]:
     if numbers:
         state.put(keys.VALIDATOR_SCHEDULE, Schedule(schedule.last_effective_height, None, ()))
     reason = "the network was recovered with other validators"
-    return tuple(lapse(state, number, height, reason) for number in numbers)
+    events = tuple(lapse(state, number, height, reason) for number in numbers)
+    return (*events, *_lapse_joins_of_members(state, height))
 
 
 def _settle_membership(state: WorldState, frame: Frame) -> tuple[Event, ...]:
@@ -48,9 +49,23 @@ def _settle_membership(state: WorldState, frame: Frame) -> tuple[Event, ...]:
     events = [complete(state, number, frame.height + 1) for number in outcome.in_force]
     if outcome.in_force:
         events.append(Event("governance", "validators", keys.VALIDATOR_SET))
+        events += _lapse_joins_of_members(state, frame.height)
     events += [lapse(state, number, frame.height, reason) for number, reason in outcome.lapsed]
     events += [schedule_for(state, number, outcome.scheduled_height) for number in outcome.scheduled]
     return tuple(events)
+
+
+def _lapse_joins_of_members(state: WorldState, height: Height) -> list[Event]:
+    """End every other proposal to take in somebody who is in: who is removed must not come back by an older one."""
+    validators = membership.validators_of(state)
+    events = []
+    for item in live_of(state).items:
+        proposal = proposal_of(state, item.number)
+        assert proposal is not None
+        action = proposal.action
+        if isinstance(action, AddValidator) and validators.index_of(action.institution) is not None:
+            events.append(lapse(state, item.number, height, f"{action.institution} is a validator"))
+    return events
 
 
 def _settle_proposals(state: WorldState, frame: Frame) -> tuple[Event, ...]:

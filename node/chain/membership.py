@@ -131,6 +131,16 @@ def check_new_key(state: WorldState, institution: InstitutionId, public_key: Pub
         raise Rejected(Reason.ALREADY_USED, f"{public_key.hex()} is or was another key of {institution}")
 
 
+def check_no_vote_of(state: WorldState, public_key: PublicKey) -> None:
+    """Refuse another purpose for a key that votes, voted or waits for its turn to vote: its record would be lost.
+
+    Raises: Rejected(ALREADY_USED).
+    """
+    used = state.get(keys.validator_key(public_key), UsedKey)
+    if used is not None:
+        raise Rejected(Reason.ALREADY_USED, f"{public_key.hex()} is or was the consensus key of {used.institution}")
+
+
 def check_signature(public_key: PublicKey, digest: Hash, signature: Signature, whose: str) -> None:
     """Check a signature by a consensus key inside a payload. Raises: Rejected(BAD_SIGNATURE)."""
     if not verify(Algorithm.ED25519, public_key, digest, signature):

@@ -25,7 +25,8 @@ from node.limits import (
 from node.primitives import Hash, Height, InstitutionId, PublicKey, Signature, TimestampMs, Uint
 
 VOTERS_MAX: Final = VALIDATORS_MAX + AUTHORITIES_MAX
-LIVE_PROPOSALS_MAX: Final = VOTERS_MAX * PROPOSALS_LIVE_PER_INSTITUTION_MAX
+LIVE_PROPOSALS_MAX: Final = VOTERS_MAX * (PROPOSALS_LIVE_PER_INSTITUTION_MAX + 1)
+"""The one more: what a validator does by itself."""
 
 
 class AddValidator(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):

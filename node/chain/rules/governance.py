@@ -82,7 +82,7 @@ def execute_propose(context: Context, transaction: Transaction, payload: Governa
     """Open a proposal, or queue what needs no vote."""
     voters = electorate(context.state, context.time_ms)
     live = live_of(context.state)
-    _check_proposer(transaction.signer, voters, live)
+    _check_proposer(transaction.signer, voters, live, is_own=isinstance(payload.action, Leave | RotateKey))
     _check_not_proposed(live, payload.action)
     act = context.act(transaction)
     number = live.last_number + 1
@@ -109,13 +109,18 @@ def execute_propose(context: Context, transaction: Transaction, payload: Governa
     return (event, *_decide(context, voted, voters))
 
 
-def _check_proposer(signer: InstitutionId, voters: Electorate, live: LiveProposals) -> None:
+def _check_proposer(signer: InstitutionId, voters: Electorate, live: LiveProposals, *, is_own: bool) -> None:
+    """Refuse whoever has no vote, or too much that is not over.
+
+    What a validator does by itself – one thing at a time – does not wait for that: whoever stole its
+    transaction keys could else keep it, and a stolen consensus key, in the set.
+    """
     if signer not in voters:
         raise Rejected(Reason.NOT_PERMITTED, f"{signer} is neither an accredited authority nor a validator")
     if len(live.items) >= LIVE_PROPOSALS_MAX:
         raise Rejected(Reason.LIMIT_EXCEEDED, f"{len(live.items)} proposals are not over, at most {LIVE_PROPOSALS_MAX}")
     own = sum(item.proposer == signer for item in live.items)
-    if own >= PROPOSALS_LIVE_PER_INSTITUTION_MAX:
+    if own >= PROPOSALS_LIVE_PER_INSTITUTION_MAX and not is_own:
         raise Rejected(
             Reason.LIMIT_EXCEEDED,
             f"{own} proposals of {signer} are not over, at most {PROPOSALS_LIVE_PER_INSTITUTION_MAX} may be",

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from node.chain.membership import check_no_vote_of
 from node.chain.records.common import Act
 from node.chain.records.institution import Institution, InstitutionKey, Purpose
 from node.chain.records.network import Governance, GovernanceKey
@@ -60,6 +61,7 @@ def _check_key(context: Context, key: GovernanceKey) -> None:
     found = context.state.get(keys.key(key.institution, identity), InstitutionKey)
     if found is not None and found.purpose is not Purpose.GOVERNANCE:
         raise Rejected(Reason.ALREADY_USED, f"{identity.hex()} is or was a {found.purpose} key of {key.institution}")
+    check_no_vote_of(context.state, key.public_key)
 
 
 def replace_governance(context: Context, wanted: Governance) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from node.chain.membership import check_no_vote_of
 from node.chain.reading import standing_step
 from node.chain.records.common import Act, KeyReference
 from node.chain.records.institution import (
@@ -107,7 +108,12 @@ def add_signers(context: Context, transaction: Transaction, payload: KeyAdd) -> 
     changing = _signers(context, transaction, payload.institution, authority_needed=False)
     check_new_key(payload.key)
     id_ = new_key_id(payload.key)
-    if id_ in context.institution(payload.institution).keys:
+    is_listed = id_ in context.institution(payload.institution).keys
+    if not is_listed:
+        check_no_vote_of(context.state, payload.key.public_key)
+    held = context.state.get(keys.key(payload.institution, id_), InstitutionKey)
+    # One of governance that has left the list keeps its record.
+    if is_listed or (held is not None and held.purpose in GOVERNED_PURPOSES):
         raise Rejected(Reason.ALREADY_EXISTS, f"{payload.institution} has or had the key {id_.hex()}")
     given = (GivenKey(payload.key.algorithm, payload.key.public_key),)
     return (*changing, SignatureGroup(payload.institution, frozenset({payload.key.purpose}), 1, given))

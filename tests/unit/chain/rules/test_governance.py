@@ -24,7 +24,8 @@ from node.chain.records.institution import UNLIMITED_SCOPE, Institution, Institu
 from node.chain.records.network import CreditFramework, Governance, GovernanceKey, Parameters
 from node.chain.rules.governance import GovernanceVote, VoteKind
 from node.chain.rules.institutions import Accredit, Suspend
-from node.chain.rules.keys import KeyAdd, KeyCompromise, KeyRetire
+from node.chain.rules.keys import KeyAdd, KeyCompromise, KeyRetire, NewKey
+from node.crypto.signing import Algorithm
 from node.errors import Reason
 from node.limits import PROPOSAL_LIFE_HEIGHTS, PROPOSALS_LIVE_PER_INSTITUTION_MAX
 from node.state import keys
@@ -386,6 +387,29 @@ def test_removal_takes_effect_without_the_removed() -> None:
     )
 
 
+def test_removal_ends_what_had_been_approved_before() -> None:
+    """A validator that was removed does not come back by a second approval that it had kept."""
+    chain = council(SIX[1:])
+    voters = (SEG, SDES, UGTO, CONOCER)
+    kept = chain.approve(AddValidator(COEPES, consensus(COEPES, 1).public_key), voters)
+    chain.propose(AddValidator(COEPES, consensus(COEPES, 2).public_key))
+    number = chain.approve(AddValidator(COEPES, consensus(COEPES).public_key), voters)
+    chain.activate(number, COEPES, consensus(COEPES))
+    chain.commit()
+    assert COEPES in chain.members
+    for other in (kept, kept + 1):
+        found = chain.proposal(other)
+        assert (found.state, found.reason) == (ProposalState.LAPSED, f"{COEPES} is a validator")
+    chain.approve(RemoveValidator(COEPES), voters)
+    chain.run_on(3)
+    assert COEPES not in chain.members
+    payload = chain.activation(kept, COEPES, consensus(COEPES, 1))
+    assert chain.refusal("validator.activate", payload, signer=COEPES) == (
+        Reason.WRONG_STATE,
+        f"proposal {kept} is lapsed",
+    )
+
+
 def test_removal_of_nobody_is_refused(chain: Council) -> None:
     """Only validators can be removed."""
     assert chain.refused_proposal(RemoveValidator(COEPES)) == (Reason.WRONG_STATE, f"{COEPES} is no validator")
@@ -512,6 +536,50 @@ def test_key_changes_once_a_day(chain: Council) -> None:
     assert chain.refused_proposal(again, UGTO) == (
         Reason.LIMIT_EXCEEDED,
         f"{UGTO} changed its consensus key less than 24 hours of block time ago",
+    )
+
+
+def test_own_key_changes_also_when_four_proposals_are_not_over(chain: Council) -> None:
+    """Whoever has an institution's transaction keys cannot keep its consensus key in place."""
+    for number in range(PROPOSALS_LIVE_PER_INSTITUTION_MAX):
+        chain.propose(AddValidator(CONOCER, consensus(CONOCER, number).public_key), UGTO)
+    chain.propose(chain.rotation(UGTO, consensus(UGTO), consensus(UGTO, 1)), UGTO)
+    chain.commit()
+    assert consensus(UGTO, 1).public_key in {
+        member.public_key for member in chain.ledger.validators_at(chain.next_height).members
+    }
+
+
+def test_consensus_key_has_no_other_purpose_before_or_after_its_time(chain: Council) -> None:
+    """Neither while it waits for its turn nor when another has followed it: the key's record stays what it was."""
+    old, new = consensus(UGTO), consensus(UGTO, 1)
+
+    def refused(key: Key) -> tuple[Reason, str]:
+        added = KeyAdd(UGTO, NewKey(Algorithm.ED25519, key.public_key, Purpose.TRANSACTION))
+        return chain.refusal("key.add", added, signer=UGTO, by=[recovery_key(UGTO), key])
+
+    def refusal(key: Key) -> tuple[Reason, str]:
+        return Reason.ALREADY_USED, f"{key.public_key.hex()} is or was the consensus key of {UGTO}"
+
+    chain.propose(chain.rotation(UGTO, old, new), UGTO)
+    assert refused(new) == refusal(new)
+    wanted = Governance(1, (GovernanceKey(UGTO, 1, new.public_key),))
+    assert chain.refused_proposal(SetGovernanceKeys(wanted)) == refusal(new)
+    chain.run_on(2)
+    assert refused(old) == refusal(old)
+    record = chain.ledger.read(keys.key(UGTO, old.key_id), InstitutionKey)
+    assert record is not None
+    assert (record.purpose, record.retired is not None) == (Purpose.CONSENSUS, True)
+
+
+def test_governance_key_that_another_followed_has_no_other_purpose(chain: Council) -> None:
+    """It left its institution's list; that it was one stays on record."""
+    chain.approve(SetGovernanceKeys(governance(SEG, SDES, COEPES)))
+    old = Key(SEG, Purpose.GOVERNANCE)
+    added = KeyAdd(SEG, NewKey(Algorithm.ED25519, old.public_key, Purpose.TRANSACTION))
+    assert chain.refusal("key.add", added, signer=SEG, by=[recovery_key(SEG), old]) == (
+        Reason.ALREADY_EXISTS,
+        f"{SEG} has or had the key {old.key_id.hex()}",
     )
 
 
