@@ -1,14 +1,15 @@
-"""The consensus key behind its own rule: never two different things at one (epoch, height, view, step).
+"""The consensus key behind its own rule: never two things that contradict each other.
 
-The rule is kept here a second time, from a durable record that nobody else writes, so that a faulty
-core, a lost journal or two processes with one data folder cannot make us sign twice.
-Source: PROTOCOL §5, "Persist before send".
+Neither two different ones at one (epoch, height, view, step), nor a ViewChange that denies a Commit. The rule
+is kept here a second time, from a durable record that nobody else writes, so that a faulty core, a lost
+journal or two processes with one data folder cannot make us sign twice.
+Source: PROTOCOL §5, "Persist before send"; node/consensus/README.md [E1]–[E3].
 """
 
 from collections.abc import Callable
 from typing import Final, assert_never
 
-from node.chain.certificate import Network
+from node.chain.certificate import Network, Phase, vote_digest
 from node.chain.statements import Commit, Prepare, ProposalHead, SignedPart, ViewChangeHead
 from node.consensus.messages import Promise, Status, header_of, signing_digest
 from node.crypto.signing import Algorithm, Signer, verify
@@ -80,7 +81,8 @@ class LocalSigner:
     def sign(self, message: Promise) -> Signature:
         """Sign once per position, and only forwards.
 
-        Raises: SigningRefused(position already taken by something else, or passed); SignerUnreachable; StorageError.
+        Raises: SigningRefused(position already taken by something else, or passed; a ViewChange that denies a
+        Commit); SignerUnreachable; StorageError.
         """
         return self.sign_part(header_of(message))
 
@@ -93,6 +95,8 @@ class LocalSigner:
         last = self._record.last
         if last is not None and position < last:
             raise SigningRefused(f"{position} lies before {last}, which was signed")
+        if isinstance(part, ViewChangeHead):
+            self._check_kept(part)
         signature = self._keys.sign_with(self._chosen, digest)
         self._record.append(position, (digest, signature))
         return signature
@@ -105,6 +109,23 @@ class LocalSigner:
         if earlier[0] != digest:
             raise SigningRefused(f"{position} has signed {earlier[0].hex()}, asked for {digest.hex()}")
         return earlier[1]
+
+    def _check_kept(self, change: ViewChangeHead) -> None:
+        """[E2] Refuse a claim that denies our highest Commit of its height: that would be evidence against us.
+
+        Of a restored record only the Commit's view may be known. Raises: SigningRefused.
+        """
+        view = self._record.highest_view(change.epoch, change.height, STEP_OF_COMMIT)
+        if view is None:
+            return
+        claimed = change.prepared_view
+        keeps = claimed is not None and claimed >= view
+        committed = self._record.at((change.epoch, change.height, view, STEP_OF_COMMIT))
+        if claimed == view and change.prepared_hash is not None and committed is not None:
+            place = (change.epoch, change.height, view, change.prepared_hash)
+            keeps = committed[0] == vote_digest(self._network, Phase.COMMIT, *place)
+        if not keeps:
+            raise SigningRefused(f"{position_of(change)} denies the Commit that was signed in view {view}")
 
     def sign_status(self, message: Status) -> Signature:
         """Sign a Status; it binds nobody, so no record is kept. Raises: SignerUnreachable."""

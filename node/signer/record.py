@@ -45,6 +45,11 @@ class SigningRecord:
         """Return what was signed at a position; None where nothing was, or nobody knows what."""
         return self._signed.get(position)
 
+    def highest_view(self, epoch: int, height: int, step: int) -> int | None:
+        """Return the highest view of a height in which this step was signed; None for none, or of an earlier height."""
+        views = (place[2] for place in self._signed if (*place[:2], place[3]) == (epoch, height, step))
+        return max(views, default=None)
+
     def append(self, position: Position, statement: Statement | None) -> None:
         """Write a statement durably before its signature is handed out; earlier heights are forgotten.
 

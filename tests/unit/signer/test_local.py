@@ -3,12 +3,14 @@
 import msgspec
 import pytest
 
+from node.chain.certificate import Phase
 from node.chain.statements import Prepare
 from node.consensus.messages import UNSIGNED, Status, signing_digest
 from node.crypto.signing import Algorithm, Ed25519Signer, verify
 from node.errors import StorageError
 from node.signer.contract import SigningRefused
-from node.signer.local import HeldKeys, LocalSigner
+from node.signer.local import STEP_OF_COMMIT, HeldKeys, LocalSigner
+from node.signer.record import SigningRecord
 from node.state.kv import MemoryStore, WriteBatch
 from tests.unit.consensus.desk import Desk
 
@@ -29,11 +31,11 @@ def in_order() -> list:
         DESK.proposal(BLOCK),
         DESK.prepare(0, 0, h),
         DESK.commit(0, 0, h),
-        DESK.view_change(0, 1),
+        DESK.view_change(0, 1, DESK.certificate(Phase.PREPARE, 0, h)),
         DESK.new_view(1, BLOCK, []),
         DESK.prepare(0, 1, h),
         DESK.commit(0, 1, h),
-        DESK.view_change(0, 4),
+        DESK.view_change(0, 4, DESK.certificate(Phase.PREPARE, 1, h)),
     ]
 
 
@@ -65,15 +67,46 @@ def test_refuses_another_thing_at_the_same_place(place: int) -> None:
         other.proposal(other.block(0, b"other")),
         other.prepare(0, 0, h),
         other.commit(0, 0, h),
-        DESK.view_change(0, 1, DESK.certificate(1, 0, h)),
+        DESK.view_change(0, 1),
         other.new_view(1, other.block(0, b"other"), []),
         other.prepare(0, 1, h),
         other.commit(0, 1, h),
-        DESK.view_change(0, 4, DESK.certificate(1, 0, h)),
+        DESK.view_change(0, 4),
     ][place]
     with pytest.raises(SigningRefused):
         signer(store).sign(contradiction)
     assert signer(store).sign(message) == signer(MemoryStore()).sign(message)
+
+
+@pytest.mark.parametrize("claimed", ["nothing", "a_lower_view", "another_block"])
+def test_refuses_a_view_change_that_denies_its_commit(claimed: str) -> None:
+    """[E2] A journal that lost its end does not make the key break a promise: the record remembers it."""
+    store = MemoryStore()
+    h, other = BLOCK.hash(), DESK.block(0, b"other").hash()
+    used = signer(store)
+    used.sign(DESK.commit(0, 0, h))
+    used.sign(DESK.commit(0, 1, h))
+    claim = {
+        "nothing": None,
+        "a_lower_view": DESK.certificate(Phase.PREPARE, 0, h),
+        "another_block": DESK.certificate(Phase.PREPARE, 1, other),
+    }[claimed]
+    with pytest.raises(SigningRefused) as refusal:
+        signer(store).sign(DESK.view_change(0, 2, claim))
+    assert str(refusal.value) == "(0, 1, 2, 0) denies the Commit that was signed in view 1"
+    for kept in ((1, h), (2, other)):
+        honest = DESK.view_change(0, 3, DESK.certificate(Phase.PREPARE, *kept))
+        assert signer(store.copy()).sign(honest)
+
+
+def test_refuses_a_view_change_that_denies_a_commit_of_which_only_the_place_is_known() -> None:
+    """A restored record knows no statement, but in which view it was made."""
+    store = MemoryStore()
+    SigningRecord(store).append((0, 1, 1, STEP_OF_COMMIT), None)
+    with pytest.raises(SigningRefused) as refusal:
+        signer(store).sign(DESK.view_change(0, 2))
+    assert str(refusal.value) == "(0, 1, 2, 0) denies the Commit that was signed in view 1"
+    assert signer(store).sign(DESK.view_change(0, 2, DESK.certificate(Phase.PREPARE, 1, BLOCK.hash())))
 
 
 def test_refuses_to_go_back() -> None:
