@@ -14,6 +14,7 @@ import json
 import secrets
 import shutil
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -184,7 +185,8 @@ def main() -> None:
         for name, found in phases.items()
         if name != "calm"
     }
-    save("vote_latency", ".venv/bin/python -m benchmarks.vote_latency", {**phases, "ratio_to_calm": ratios})
+    command = " ".join([".venv/bin/python -m benchmarks.vote_latency", *sys.argv[1:]])
+    save("vote_latency", command, {**phases, "ratio_to_calm": ratios})
 
 
 if __name__ == "__main__":
