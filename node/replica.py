@@ -10,7 +10,7 @@ next effect. What peers send wrongly is `Rejected`: counted, never fatal.
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar, assert_never
+from typing import NoReturn, Protocol, TypeVar, assert_never
 
 from node import codec
 from node.chain.block import Block, Header
@@ -692,13 +692,16 @@ class PeerQuota:
             self._faults.clear()
         self._messages[sender] += 1
         self._bytes[sender] += size
-        for used, limit, what in (
-            (self._messages, CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX, "messages"),
-            (self._bytes, CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX, "bytes"),
-            (self._faults, CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX, "points of fault"),
-        ):
-            if used[sender] > limit:
-                raise Rejected(Reason.QUOTA_EXCEEDED, f"more than {limit} {what} a second from {sender}")
+        if self._messages[sender] > CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX:
+            self._refuse(sender, CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX, "messages")
+        if self._bytes[sender] > CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX:
+            self._refuse(sender, CONSENSUS_BYTES_PER_PEER_PER_SECOND_MAX, "bytes")
+        if self._faults[sender] > CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX:
+            self._refuse(sender, CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX, "points of fault")
+
+    @staticmethod
+    def _refuse(sender: InstitutionId, limit: int, what: str) -> NoReturn:
+        raise Rejected(Reason.QUOTA_EXCEEDED, f"more than {limit} {what} a second from {sender}")
 
     def blame(self, sender: InstitutionId, size: int) -> None:
         """Count one message that was refused: it cost us work and brought nothing."""

@@ -4,6 +4,7 @@ The view is not in it: a re-proposal must be byte-identical. Source: PROTOCOL §
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Final
 
 import msgspec
@@ -60,7 +61,13 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
     def hash(self) -> Hash:
         """Return the block hash: H("pila/header", canonical header)."""
-        return tagged(Tag.HEADER, codec.encode(self))
+        return _hash_of(self)
+
+
+@lru_cache(maxsize=1_024)
+def _hash_of(header: Header) -> Hash:
+    """Kept for the latest: consensus asks for the hash of one block at every message about it."""
+    return tagged(Tag.HEADER, codec.encode(header))
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -216,10 +216,13 @@ class Core:
             yield from self._decide(now_ms)
         if not state.may_sign or state.step is Step.DECIDED:
             return
-        yield from self._commit()
-        yield from view_change.progress(state, now_ms)
-        yield from self._propose(now_ms)
-        yield from self._start_first_timer(now_ms)
+        if state.step is Step.PREPARING:
+            yield from self._commit()
+        if state.view > 0 or not state.view_changes.is_empty:
+            yield from view_change.progress(state, now_ms)
+        if state.view == 0:
+            yield from self._propose(now_ms)
+            yield from self._start_first_timer(now_ms)
 
     def _decide(self, now_ms: int) -> Iterator[Effect]:
         """[D1] Q Commits of one and the same view decide, whatever view we are in."""
@@ -243,7 +246,7 @@ class Core:
         """[C2] Q Prepares of this view for the accepted block: certificate and vote, then Commit."""
         state = self.state
         block_hash = state.accepted_hash
-        if state.step is not Step.PREPARING or block_hash is None or state.me is None:
+        if block_hash is None or state.me is None:
             return
         if state.votes.count(Phase.PREPARE, state.view, block_hash) < state.context.validators.quorum:
             return
@@ -261,8 +264,7 @@ class Core:
         head = state.context.head
         is_due = now_ms >= head.timestamp_ms + HEARTBEAT_MS
         if (
-            state.view == 0
-            and state.step is Step.WAITING
+            state.step is Step.WAITING
             and state.proposer == state.me
             and state.proposed is None
             and not state.building
@@ -274,9 +276,11 @@ class Core:
     def _start_first_timer(self, now_ms: int) -> Iterator[Effect]:
         """[T1] The timer of view 0 never runs on an idle network, whatever a liar sends."""
         state = self.state
+        if state.timer_view is not None:
+            return
         is_under_way = state.active or state.votes.voter_count > state.context.validators.max_faulty
         overdue_ms = state.context.head.timestamp_ms + HEARTBEAT_MS + CLOCK_AHEAD_MAX_MS
-        if state.view == 0 and (state.has_pending or is_under_way or now_ms >= overdue_ms):
+        if state.has_pending or is_under_way or now_ms >= overdue_ms:
             yield from view_change.start_timer(state)
 
     # A new height

@@ -105,6 +105,11 @@ class ViewChangeBook:
         self._highest: dict[ValidatorIndex, View] = {}
         """The highest view of each in `_held`: asked for after every input."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nobody has asked for another view."""
+        return not self._highest
+
     def held(self, validator: ValidatorIndex, view: View) -> ViewChange | None:
         """Return a validator's ViewChange to a view, or None."""
         return self._held.get(validator, {}).get(view)
@@ -142,8 +147,6 @@ class ViewChangeBook:
 
         One of f+1 is honest, so its view was reached by the rules; the smallest is at most that one.
         """
-        if not self._highest:
-            return None
         above = [highest for highest in self._highest.values() if highest > current]
         return min(above) if len(above) > self._validators.max_faulty else None
 
