@@ -462,6 +462,9 @@ class Core:
         judged = state.blocks[head.block_hash]  # a header may have come with another body than this
         state.accepted_hash, state.accepted = head.block_hash, msgspec.structs.replace(message, block=judged)
         state.accepted_at_ms = now_ms
+        maker = state.context.institution(head.validator)
+        if self._judged[maker]:  # [B4] it was no waste: an honest proposer of many heights a second is never refused
+            self._judged[maker] -= 1
         if head.view > 0:
             yield from view_change.start_timer(state)  # [T2]: it proves Q ViewChanges
         if head.block_hash not in state.kept:

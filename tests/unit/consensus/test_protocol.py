@@ -11,7 +11,8 @@ from node.chain.certificate import Phase
 from node.chain.demerits import NO_DEMERITS, Demerit, Demerits
 from node.chain.evidence import make_evidence
 from node.chain.missed_turns import demerits_after, record_demerits
-from node.chain.statements import Commit, Prepare, SignedPart
+from node.chain.rotation import Rotation
+from node.chain.statements import Commit, Prepare, ProposalHead, SignedPart
 from node.consensus import verification
 from node.consensus.effects import (
     BuildBlock,
@@ -1249,6 +1250,22 @@ def test_b4_a_peer_gets_four_proposals_judged_a_tick() -> None:
     assert (rejection.reason, rejection.detail) == (Reason.QUOTA_EXCEEDED, "4 proposals were judged")
     desk.fire(TimerKind.TICK)
     assert [type(m) for m in broadcasts(desk.receive(proposal, sender=sender))] == [Prepare]
+
+
+def test_b4_accepted_proposals_are_not_counted() -> None:
+    """[B4] Twenty-four heights in one second, six of each proposer: none is refused, and a liar's four are left."""
+    desk = Desk()
+    for height in range(1, 25):
+        proposer = Rotation(desk.validators, height).proposer(0)
+        block = desk.chain.block_of((b"%d" % height,), proposer=desk.name(proposer), timestamp_ms=NOW_MS + height)
+        head = ProposalHead(0, height, 0, block.hash(), proposer, UNSIGNED)
+        if proposer != desk.me:
+            desk.receive(desk.signed(Proposal(head, block)))
+            assert desk.state.accepted_hash == block.hash()
+        certificate = desk.certificate(Phase.COMMIT, 0, block.hash(), height=height)
+        desk.chain.commit_block(block, certificate)
+        desk.run(HeightStarted(NOW_MS, block.header, certificate, 0, desk.validators, has_pending=False))
+    assert desk.core.carried().judged == dict.fromkeys(map(desk.name, desk.others), 0)
 
 
 def test_b4_a_peer_gets_four_large_answers_a_tick() -> None:
