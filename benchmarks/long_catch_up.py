@@ -1,11 +1,12 @@
 """What a chain of 100,000 blocks costs: a restart, and catching up from nothing by a snapshot and by blocks.
 
 Two validators of four have the chain; a third one is restarted on it, then wiped, and catches up from the two. Nothing
-is decided meanwhile: two of four are no quorum.
+is decided meanwhile: two of four are no quorum. `load_average` says how much else the machine did.
 Run: `.venv/bin/python -m benchmarks.long_catch_up`; `--chain FOLDER` takes a chain that `benchmarks.long_chain` made.
 """
 
 import argparse
+import os
 import shutil
 import statistics
 import tempfile
@@ -74,16 +75,20 @@ def bytes_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def measure(network: LocalNetwork, blocks: int) -> dict[str, object]:
-    """Return all figures."""
-    data = network.nodes[0].home / DATA_FOLDER
-    starts = [restart(network, 0, blocks) for _ in range(STARTS)]
+def prepare(network: LocalNetwork, blocks: int) -> None:
+    """Give the chain to the second source and start both."""
     long_chain.give(network, SOURCES[1])
     network.start(*SOURCES)
     for index in SOURCES:
         network.wait_height(blocks, index, timeout_s=PATIENCE_S)
-    snapshot = catch_up(network, blocks, by_snapshot=True)
-    by_blocks = catch_up(network, blocks, by_snapshot=False)
+
+
+def measure_snapshot(network: LocalNetwork, blocks: int) -> dict[str, object]:
+    """Return what restarts and a catch-up by snapshot take."""
+    data = network.nodes[0].home / DATA_FOLDER
+    starts = [restart(network, 0, blocks) for _ in range(STARTS)]
+    prepare(network, blocks)
+    spent = catch_up(network, blocks, by_snapshot=True)
     return {
         "blocks": blocks,
         "chain_mib": round(bytes_of(data / CHAIN_FOLDER) / 2**20),
@@ -91,14 +96,29 @@ def measure(network: LocalNetwork, blocks: int) -> dict[str, object]:
         "restart_seconds_median": round(statistics.median(seconds for seconds, _ in starts), 2),
         "restart_seconds_max": round(max(seconds for seconds, _ in starts), 2),
         "restart_cpu_seconds_median": round(statistics.median(cpu for _, cpu in starts), 2),
-        "snapshot_catch_up_seconds": round(snapshot.seconds, 1),
-        "snapshot_catch_up_cpu_seconds": round(snapshot.cpu_seconds, 1),
-        "snapshot_serving_cpu_seconds": round(snapshot.cpu_seconds_serving, 1),
-        "blocks_catch_up_seconds": round(by_blocks.seconds, 1),
-        "blocks_catch_up_blocks_per_second": round(blocks / by_blocks.seconds),
-        "blocks_catch_up_cpu_seconds": round(by_blocks.cpu_seconds, 1),
-        "blocks_serving_cpu_seconds": round(by_blocks.cpu_seconds_serving, 1),
+        "catch_up_seconds": round(spent.seconds, 1),
+        "catch_up_cpu_seconds": round(spent.cpu_seconds, 1),
+        "serving_cpu_seconds": round(spent.cpu_seconds_serving, 1),
+        "load_average": round(os.getloadavg()[1], 1),
     }
+
+
+def measure_blocks(network: LocalNetwork, blocks: int) -> dict[str, object]:
+    """Return what catching up by blocks takes."""
+    prepare(network, blocks)
+    spent = catch_up(network, blocks, by_snapshot=False)
+    return {
+        "blocks": blocks,
+        "catch_up_seconds": round(spent.seconds, 1),
+        "blocks_per_second": round(blocks / spent.seconds),
+        "catch_up_cpu_seconds": round(spent.cpu_seconds, 1),
+        "blocks_per_cpu_second": round(blocks / spent.cpu_seconds),
+        "serving_cpu_seconds": round(spent.cpu_seconds_serving, 1),
+        "load_average": round(os.getloadavg()[1], 1),
+    }
+
+
+MEASURES: Final = {"snapshot": measure_snapshot, "blocks": measure_blocks}
 
 
 def main() -> None:
@@ -106,19 +126,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--blocks", type=int, default=long_chain.BLOCKS)
     parser.add_argument("--chain", type=Path, help="a folder that benchmarks.long_chain wrote; it is not changed")
+    parser.add_argument("--by", choices=sorted(MEASURES), action="append", help="default: both ways")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "network"
-        if options.chain is None:
-            network = long_chain.make(place, options.blocks)
-        else:
-            shutil.copytree(options.chain, place)
-            network = long_chain.reopen(place)
-        try:
-            figures = measure(network, options.blocks)
-        finally:
-            network.stop()
-    save("long_catch_up", ".venv/bin/python -m benchmarks.long_catch_up", figures)
+    for way in options.by or MEASURES:
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / "network"
+            if options.chain is None:
+                network = long_chain.make(place, options.blocks)
+            else:
+                shutil.copytree(options.chain, place)
+                network = long_chain.reopen(place)
+            try:
+                figures = MEASURES[way](network, options.blocks)
+            finally:
+                network.stop()
+        save(f"long_catch_up_by_{way}", f".venv/bin/python -m benchmarks.long_catch_up --by {way}", figures)
 
 
 if __name__ == "__main__":
