@@ -9,6 +9,7 @@ import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from node.chain.answers import Committed
 from node.chain.certificate import Certificate, Network
@@ -19,7 +20,7 @@ from node.errors import ConfigError
 from node.journal import Journal
 from node.keystore import Keystore
 from node.log import get_logger
-from node.primitives import InstitutionId
+from node.primitives import Height, InstitutionId
 from node.replica import Member, ReplicaView
 from node.signer.contract import ConsensusSigner, SignerUnreachable, SigningRefused
 from node.signer.local import STEP_OF_COMMIT, LocalSigner
@@ -29,6 +30,8 @@ from node.signer.remote import SocketSigner
 from node.state.kv import KeyValueStore
 
 NONCE_BYTES = 32
+WIPE_RETRY_HEIGHTS: Final = 100
+"""After this many blocks a key that could not be wiped is tried again: opening a keystore takes its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class Custody:
         self._was_restored = member.was_restored
         self._was_listening = False
         self._problem: str | None = None
+        self._wipes_from: Height = 0
+        """Before it no replaced key is wiped: the last attempt failed."""
         self._log = get_logger("signer")
 
     def check_start(self, *, is_listening: bool) -> None:
@@ -104,7 +109,7 @@ class Custody:
         """Look at a block that was decided. Raises: ConfigError: it shows that our record is an old copy."""
         if not is_listening:
             self._check(committed.certificate)
-        if len(self._signer.public_keys) > 1:
+        if len(self._signer.public_keys) > 1 and committed.header.height >= self._wipes_from:
             self._destroy_replaced(committed)
 
     def tick(self, view: ReplicaView) -> None:
@@ -163,8 +168,17 @@ class Custody:
         for old in held[: held.index(present)] if present in held else ():
             try:
                 self._signer.destroy(old)
-            except (SigningRefused, SignerUnreachable):
-                return  # nothing is signed with the new one yet, or nobody answers: after the next block
+            except SigningRefused:
+                return  # nothing is signed with the new one yet: after the next block
+            except (SignerUnreachable, ConfigError) as error:
+                self._wipes_from = height + WIPE_RETRY_HEIGHTS
+                self._log.warning(
+                    "replaced consensus key not destroyed, destroy it by hand",
+                    public_key=old.hex(),
+                    cause=str(error),
+                    next_attempt=self._wipes_from,
+                )
+                return
             self._log.info("consensus key destroyed", public_key=old.hex(), height=height)
 
 

@@ -16,6 +16,7 @@ from node.custody import Custody, KeyPlace, mark_restored, open_member
 from node.errors import ConfigError
 from node.keystore import Keystore, KeystoreKind
 from node.replica import Member, ReplicaView
+from node.signer.contract import SignerUnreachable
 from node.signer.local import HeldKeys, LocalSigner
 from node.state.kv import MemoryStore
 
@@ -143,6 +144,25 @@ def test_a_staged_key_stays_while_the_old_one_is_in_force(tmp_path: Path) -> Non
     """Only what is older than the key in force goes."""
     signer = signer_at(2, OLD, NEW)
     custody(tmp_path, Chain(sets(OLD)), signer).committed(committed(2, 0), is_listening=False)
+    assert signer.public_keys == (OLD.public_key, NEW.public_key)
+
+
+@pytest.mark.parametrize("error", [ConfigError("read-only"), SignerUnreachable("away")])
+def test_a_key_that_cannot_be_wiped_neither_stops_nor_slows_the_validator(tmp_path: Path, error: Exception) -> None:
+    """A keystore on a read-only disk: it goes on, says so, and tries again a hundred blocks later."""
+    tries: list[bytes] = []
+
+    def wipe(public_key: bytes) -> None:
+        tries.append(public_key)
+        raise error
+
+    signer = LocalSigner(HeldKeys(OLD, NEW, wipe=wipe), NETWORK, MemoryStore())
+    signer.choose(NEW.public_key)
+    signer.sign(Commit(0, 999, 0, b"h" * 32, 0, UNSIGNED))
+    kept = custody(tmp_path, Chain(sets(NEW)), signer)
+    for height in range(3, 104):
+        kept.committed(committed(height, 1), is_listening=False)
+    assert tries == [OLD.public_key] * 2
     assert signer.public_keys == (OLD.public_key, NEW.public_key)
 
 
