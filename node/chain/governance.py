@@ -12,6 +12,7 @@ from node.chain.records.governance import (
     AddValidator,
     Proposal,
     ProposalState,
+    RemoveValidator,
     Schedule,
     SetParameters,
     Upgrade,
@@ -41,7 +42,7 @@ def clear_changes(state: WorldState, height: Height) -> tuple[Event, ...]:
         state.put(keys.VALIDATOR_SCHEDULE, Schedule(schedule.last_effective_height, None, ()))
     reason = "the network was recovered with other validators"
     events = tuple(lapse(state, number, height, reason) for number in numbers)
-    return (*events, *_lapse_joins_of_members(state, height))
+    return (*events, *_lapse_overtaken(state, height))
 
 
 def _settle_membership(state: WorldState, frame: Frame) -> tuple[Event, ...]:
@@ -49,22 +50,30 @@ def _settle_membership(state: WorldState, frame: Frame) -> tuple[Event, ...]:
     events = [complete(state, number, frame.height + 1) for number in outcome.in_force]
     if outcome.in_force:
         events.append(Event("governance", "validators", keys.VALIDATOR_SET))
-        events += _lapse_joins_of_members(state, frame.height)
     events += [lapse(state, number, frame.height, reason) for number, reason in outcome.lapsed]
+    if outcome.in_force:
+        events += _lapse_overtaken(state, frame.height)
     events += [schedule_for(state, number, outcome.scheduled_height) for number in outcome.scheduled]
     return tuple(events)
 
 
-def _lapse_joins_of_members(state: WorldState, height: Height) -> list[Event]:
-    """End every other proposal to take in somebody who is in: who is removed must not come back by an older one."""
+def _lapse_overtaken(state: WorldState, height: Height) -> list[Event]:
+    """End every other proposal to take in somebody who is in, or to remove somebody who is out.
+
+    Else who was removed could come back by an older approval, and who came back be removed by older votes.
+    """
     validators = membership.validators_of(state)
     events = []
     for item in live_of(state).items:
         proposal = proposal_of(state, item.number)
         assert proposal is not None
-        action = proposal.action
-        if isinstance(action, AddValidator) and validators.index_of(action.institution) is not None:
-            events.append(lapse(state, item.number, height, f"{action.institution} is a validator"))
+        match proposal.action:
+            case AddValidator(institution) if validators.index_of(institution) is not None:
+                events.append(lapse(state, item.number, height, f"{institution} is a validator"))
+            case RemoveValidator(institution) if validators.index_of(institution) is None:
+                events.append(lapse(state, item.number, height, f"{institution} is no validator"))
+            case _:
+                pass
     return events
 
 

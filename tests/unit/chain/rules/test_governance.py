@@ -410,6 +410,17 @@ def test_removal_ends_what_had_been_approved_before() -> None:
     )
 
 
+def test_removal_that_was_open_ends_when_its_validator_leaves() -> None:
+    """Who comes back later is not removed by votes that were given before."""
+    chain = council(SIX)
+    chain.propose(RemoveValidator(UGTO))
+    chain.propose(chain.leave(UGTO), UGTO)
+    chain.commit()
+    assert UGTO not in chain.members
+    found = chain.proposal(1)
+    assert (found.state, found.reason) == (ProposalState.LAPSED, f"{UGTO} is no validator")
+
+
 def test_removal_of_nobody_is_refused(chain: Council) -> None:
     """Only validators can be removed."""
     assert chain.refused_proposal(RemoveValidator(COEPES)) == (Reason.WRONG_STATE, f"{COEPES} is no validator")
