@@ -8,15 +8,17 @@ from typing import Final
 import click
 
 from node.chain.genesis import genesis_hash
+from node.chain.genesis_document import GenesisDocument
 from node.chain.ledger import Ledger
+from node.chain.recovery import RecoveryDocument
 from node.chain.restoring import Restoration
 from node.chain.snapshot import verify_manifest
-from node.chain.store import BlockStore
-from node.config import DATA_FOLDER, GENESIS_FILE
+from node.config import DATA_FOLDER, GENESIS_FILE, load_config
 from node.errors import ConfigError
 from node.home import locked
 from node.limits import KEEP_BLOCKS_MIN
 from node.primitives import UINT_MAX
+from node.release import checkpoints_of
 from node.rpc.shapes import time_text
 from node.snapshot_file import SnapshotFile, SnapshotWriter, check_network
 from node.snapshots import CHAIN_FOLDER, NEW_FOLDER, SNAPSHOTS_FOLDER, DiskRestorer, settle
@@ -120,8 +122,9 @@ def restore(file: Path, home: Path, replace: bool) -> None:
         data = home / DATA_FOLDER
         data.mkdir(exist_ok=True)
         settle(data)
-        _check_place(data, found, replace=replace)
-        restorer = DiskRestorer(data, document, lambda: None)
+        followed = _check_place(data, document, found, replace=replace)
+        checkpoints = checkpoints_of(home, load_config(home))
+        restorer = DiskRestorer(data, document, lambda: None, lambda: followed, checkpoints)
         try:
             restoration = restorer.begin(found.manifest_bytes)
             _take_all(restoration, found)
@@ -137,17 +140,24 @@ def restore(file: Path, home: Path, replace: bool) -> None:
     )
 
 
-def _check_place(data: Path, file: SnapshotFile, *, replace: bool) -> None:
-    """Refuse to take a home back, or to give up blocks that nobody said may go. Raises: ConfigError."""
+def _check_place(
+    data: Path, genesis: GenesisDocument, file: SnapshotFile, *, replace: bool
+) -> tuple[RecoveryDocument, ...]:
+    """Refuse to take a home back, or to give up blocks that nobody said may go; return the recoveries it follows.
+
+    Raises: ConfigError, StorageError.
+    """
     chain = data / CHAIN_FOLDER
     if not chain.exists():
-        return
+        return ()
     with open_leveldb(chain) as store:
-        head = BlockStore(store).head()
-    if head is not None and head.height >= file.height:
-        raise ConfigError(f"{chain} is at height {head.height} already, the snapshot is of height {file.height}")
-    if head is not None and head.height > 0 and not replace:
-        raise ConfigError(f"{chain} holds a chain of height {head.height}; give --replace to give its blocks up")
+        ledger = Ledger.open(store, genesis)
+        height, followed = ledger.head.height, tuple(ledger.recoveries())
+    if height >= file.height:
+        raise ConfigError(f"{chain} is at height {height} already, the snapshot is of height {file.height}")
+    if height > 0 and not replace:
+        raise ConfigError(f"{chain} holds a chain of height {height}; give --replace to give its blocks up")
+    return followed
 
 
 def _take_all(restoration: Restoration, file: SnapshotFile) -> None:
