@@ -7,7 +7,7 @@ asked elsewhere (`node.chain.recovery_loading`). Source: PROTOCOL §5, "Quorum l
 from node.chain.demerits import NO_DEMERITS, Demerits
 from node.chain.frame import Frame
 from node.chain.governance import clear_changes
-from node.chain.membership import check_new_key, put_validators, validators_of
+from node.chain.membership import check_new_key, put_validators, validators_of, waits_to_vote
 from node.chain.records.institution import Institution
 from node.chain.records.network import Governance, Recovered
 from node.chain.recovery import RecoveryDocument, check_document, check_signatures, decode_document
@@ -64,11 +64,13 @@ def document_of(evidence: tuple[bytes, ...]) -> RecoveryDocument:
 def check_members(state: WorldState, validators: ValidatorSet) -> None:
     """Refuse validators that the chain does not know, and keys that somebody has used before.
 
-    A member of the set before keeps its key. Raises: Rejected(UNKNOWN_INSTITUTION, ALREADY_USED, BAD_PUBLIC_KEY).
+    A member of the set before keeps its key, or takes the one with which a change of its own was under way: that
+    has never voted, and the one before it may be destroyed where the change was final.
+    Raises: Rejected(UNKNOWN_INSTITUTION, ALREADY_USED, BAD_PUBLIC_KEY).
     """
     before = set(validators_of(state).members)
     for member in validators.members:
         if state.get(keys.accreditation(member.institution), Institution) is None:
             raise Rejected(Reason.UNKNOWN_INSTITUTION, f"the chain does not know {member.institution}")
-        if member not in before:
+        if member not in before and not waits_to_vote(state, member.institution, member.public_key):
             check_new_key(state, member.institution, member.public_key)

@@ -131,6 +131,13 @@ def check_new_key(state: WorldState, institution: InstitutionId, public_key: Pub
         raise Rejected(Reason.ALREADY_USED, f"{public_key.hex()} is or was another key of {institution}")
 
 
+def waits_to_vote(state: WorldState, institution: InstitutionId, public_key: PublicKey) -> bool:
+    """Tell whether an institution has brought a consensus key that was in no set yet."""
+    used = state.get(keys.validator_key(public_key), UsedKey)
+    shown = state.get(keys.key(institution, key_id(Algorithm.ED25519, public_key)), InstitutionKey)
+    return used is not None and used.institution == institution and shown is None
+
+
 def check_no_vote_of(state: WorldState, public_key: PublicKey) -> None:
     """Refuse another purpose for a key that votes, voted or waits for its turn to vote: its record would be lost.
 

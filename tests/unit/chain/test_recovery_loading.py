@@ -13,7 +13,7 @@ from node.chain.hops import RecoveryHop, Standing, check_header, first_quorum, f
 from node.chain.ledger import Ledger
 from node.chain.proof import credential_proof, verify_headers
 from node.chain.proof_json import from_json, to_json
-from node.chain.records.institution import Institution, Purpose
+from node.chain.records.institution import Institution, InstitutionKey, Purpose
 from node.chain.records.network import Recovered
 from node.chain.recovery import RecoveryDocument
 from node.chain.recovery_loading import Loaded, Loading
@@ -41,6 +41,7 @@ from tests.unit.chain.kit import (
     definition,
 )
 from tests.unit.chain.recovery_kit import GOVERNORS, SURVIVORS, draft, set_of, signed
+from tests.unit.chain.rules.council import consensus, council
 
 DEFINITION = f"{UGTO}/pespunte/1"
 
@@ -265,6 +266,27 @@ def test_old_epoch_header_above_a_recovery_is_refused_by_light_clients(chain: Te
         Reason.BAD_PROOF,
         "header of pila-test, epoch 0, height 6; expected pila-test, epoch 1, above 4",
     )
+
+
+def test_document_may_name_the_key_of_a_change_that_was_under_way() -> None:
+    """A key that waited for its turn has never voted; the one that it was to follow may be destroyed already."""
+    chain = council()
+    new = consensus(UGTO, 1)
+    chain.propose(chain.rotation(UGTO, consensus(UGTO), new), UGTO)
+    kept = chain.ledger.head.height
+    validators = ValidatorSet((*set_of(COEPES, SDES, SEG).members, Validator(UGTO, new.public_key)))
+    document = signed(draft(chain, validators=validators))
+    stolen = ValidatorSet((Validator(COEPES, new.public_key), *set_of(SDES, SEG, UGTO).members))
+    assert refusal(lambda: chain.ledger.load_recovery(signed(draft(chain, validators=stolen)))) == (
+        Reason.ALREADY_USED,
+        f"{new.public_key.hex()} is or was the consensus key of {UGTO}",
+    )
+    chain.ledger.load_recovery(document)
+    chain.commit()
+    assert (chain.ledger.epoch, chain.ledger.head.height) == (1, kept + 1)
+    record = chain.ledger.read(keys.key(UGTO, new.key_id), InstitutionKey)
+    assert record is not None
+    assert (record.purpose, record.retired) == (Purpose.CONSENSUS, None)
 
 
 # --- refusals ---
