@@ -131,6 +131,11 @@ def test_a_quorum_is_lost(tmp_path: Path) -> None:
             for index, name in enumerate(order[:2])
         ]
         height = harness.settled_height(network, 0, 1)
+        asked = pila(
+            "recovery", "propose", "--rpc", network.nodes[0].rpc, "--reason", REASON, "--out", tmp_path / "asked.json",
+            "--validators", ",".join(institutions),
+        ).json  # fmt: skip
+        assert (asked["epoch"], asked["height"]) == (1, height)
         network.stop(0, 1)
         homes = [network.nodes[0].home, network.nodes[1].home, *(machine.home for machine in machines)]
         for machine in machines:
@@ -191,6 +196,18 @@ def test_a_quorum_is_lost(tmp_path: Path) -> None:
             light = verify_offline(after, network)
             for signer in shown["signers"]:
                 assert signer in light["text"]["en"]
+
+            # A checkpoint of the recovered chain takes the place of the genesis; a false one makes the bundle red.
+            known, at = tmp_path / "checkpoints.json", chain.header.height
+            pila("checkpoint", "--height", at, "--out", known, "--rpc", network.nodes[0].rpc)
+            trust = ("--genesis", network.testnet.output / "genesis.json", "--checkpoints", known)
+            checks = pila("verify", after, *trust).json["checks"]
+            assert f"the checkpoint of block {at}" in checks[-1]["text"]["en"]
+            told = json.loads(known.read_text(encoding="utf-8"))
+            told["checkpoints"][0]["block_hash"] = "00" * 32
+            known.write_text(json.dumps(told), encoding="utf-8")
+            checks = pila("verify", after, *trust, expect=1).json["checks"]
+            assert checks[-1]["detail"].startswith("contradicts_checkpoint: ")
 
             # A validator of the old set comes back: it counts for nothing, and can say why.
             network.start(2)
