@@ -297,6 +297,8 @@ SYNC_BACKOFF_MS: Final = 2_000
 SYNC_BACKOFF_MAX_MS: Final = 60_000
 SYNC_SLICE_MS: Final = 5
 """Blocks are committed for so long, at least one, before the event loop has its turn."""
+SYNC_FAR_SLICE_MS: Final = 25
+"""The same while the node is so far behind that it takes no part in anything."""
 SYNC_SERVE_PAUSE_MS: Final = 10
 """Least pause between two answers to requests for blocks."""
 SYNC_SERVE_REST: Final = 4

@@ -33,6 +33,7 @@ from node.limits import (
     SNAPSHOT_RETRY_MS,
     SYNC_BACKOFF_MAX_MS,
     SYNC_BLOCKS_MAX,
+    SYNC_FAR_SLICE_MS,
     SYNC_BYTES_PER_PEER_PER_SECOND_MAX,
     SYNC_MESSAGES_PER_PEER_PER_SECOND_MAX,
     SYNC_PATIENCE_MS,
@@ -303,9 +304,11 @@ class Sync:
         """Commit blocks for some milliseconds, at least one; then the event loop has its turn."""
         started_ms = self._node.now_ms()
         before = self._chain.head.height
+        is_far = self.target_height - before > SYNC_BLOCKS_MAX
+        slice_ms = SYNC_FAR_SLICE_MS if is_far else SYNC_SLICE_MS
         while (item := self._fetch.pop(self._chain.head.height + 1)) is not None:
             self._commit_one(item)
-            if self._node.now_ms() - started_ms >= SYNC_SLICE_MS:
+            if self._node.now_ms() - started_ms >= slice_ms:
                 break
         if self._fetch.has(self._chain.head.height + 1):
             self._node.call_later(0, self._commit_slice)
