@@ -1,6 +1,7 @@
 """One test for each labelled line of node/consensus/README.md."""
 
 from dataclasses import replace
+from itertools import product
 from typing import TypeVar
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from node import codec
 from node.chain.certificate import Phase
 from node.chain.demerits import NO_DEMERITS, Demerit, Demerits
-from node.chain.evidence import make_evidence
+from node.chain.evidence import contradiction, make_evidence
 from node.chain.missed_turns import demerits_after, record_demerits
 from node.chain.rotation import Rotation
 from node.chain.statements import Commit, Prepare, ProposalHead, SignedPart
@@ -58,6 +59,7 @@ from node.consensus.messages import (
     Status,
     Step,
     ViewChange,
+    header_of,
     with_signature,
 )
 from node.crypto import verified
@@ -1395,6 +1397,29 @@ def test_e2_a_claim_that_covers_the_commit_is_none() -> None:
         desk.commit(index, 0, block_hash), desk.view_change(index, 1, claims[0]), desk.view_change(index, 3, claims[1])
     )
     assert accused(effects) == []
+
+
+@pytest.mark.parametrize("kept", range(8))
+def test_e3_nothing_signed_before_and_after_a_crash_is_evidence(kept: int) -> None:
+    """[E3] A proposer prepares, commits, gives up; the power goes after any record, and afterwards it goes on."""
+
+    def life(desk: Desk, *, is_first: bool) -> list[Effect]:
+        block = desk.block(0, b"t")
+        effects = [*desk.opening, *(desk.build(desk.opening, b"t") if is_first else [])]
+        effects += desk.receive(*(desk.prepare(index, 0, block.hash()) for index in desk.others[:2]))
+        effects += desk.fire(TimerKind.VIEW)
+        return effects + desk.receive(*(desk.view_change(index, 3) for index in desk.others[:2]))
+
+    def said(effects: list[Effect]) -> list[SignedPart]:
+        return [header_of(message) for message in broadcasts(effects) if not isinstance(message, EvidenceReport)]
+
+    effects = life(Desk(role=0, has_pending=True), is_first=True)
+    places = [place for place, effect in enumerate(effects) if isinstance(effect, Persist)]
+    assert len(places) == 7
+    until_crash = effects[: [*places, len(effects)][kept]]
+    after = life(Desk(role=0, records=tuple(records(until_crash))), is_first=False)
+    pairs = product(said(until_crash), said(after))
+    assert [pair for pair in pairs if contradiction(*pair) is not None] == []
 
 
 def report(desk: Desk, *, height: int = 1, epoch: int = 0, number: int = 0) -> EvidenceReport:
