@@ -140,7 +140,8 @@ def main() -> None:
                 figures = MEASURES[way](network, options.blocks)
             finally:
                 network.stop()
-        save(f"long_catch_up_by_{way}", f".venv/bin/python -m benchmarks.long_catch_up --by {way}", figures)
+        command = f".venv/bin/python -m benchmarks.long_catch_up --by {way} --blocks {options.blocks}"
+        save(f"long_catch_up_by_{way}", command, figures)
 
 
 if __name__ == "__main__":
