@@ -11,7 +11,7 @@ import sys
 import time
 
 from tests.simulation.campaign import campaign, report
-from tests.simulation.plants import PLANTS
+from tests.simulation.plants import plants
 
 
 def main() -> int:
@@ -21,7 +21,7 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, default=500, help="how many")
     parser.add_argument("--seed", type=int, help="the first one (default: drawn and printed)")
-    parser.add_argument("--plant", choices=sorted(PLANTS), help="break one rule on purpose and expect to see it")
+    parser.add_argument("--plant", choices=sorted(plants()), help="break one rule on purpose and expect to see it")
     parser.add_argument("--jobs", type=int, help="processes (default: one for each core)")
     options = parser.parse_args()
     first = secrets.randbelow(10**9) if options.seed is None else options.seed

@@ -117,7 +117,7 @@ def report(totals: Totals, seconds: float) -> list[str]:
     """Return the closing lines."""
     lines = [
         f"{len(totals.violations)} of {totals.seeds} seeds violated something",
-        f"{totals.heights:,} heights, {totals.steps:,} core inputs; {totals.cpu_seconds:,.0f} s of CPU in {seconds:,.0f} s",
+        f"{totals.heights:,} heights, {totals.steps:,} core inputs, {seconds:,.0f} s ({totals.cpu_seconds:,.0f} s CPU)",
         f"{totals.steps_per_minute:,.0f} core inputs a minute of one core",
         f"after the faults: up to {totals.views[0]} more views to decide; later heights up to view {totals.views[1]}",
         "",

@@ -8,7 +8,6 @@ from node.chain.certificate import Certificate
 from node.chain.evidence import contradiction
 from node.chain.statements import Commit, Prepare, SignedPart, ViewChangeHead
 from node.consensus.messages import Message, NewView, Proposal, ViewChange, header_of
-from node.crypto.hashing import Tag
 from node.primitives import Hash
 from tests.simulation.oracle import Oracle
 
@@ -99,7 +98,8 @@ class Checkers:
     @staticmethod
     def _keeps_body(node: "Node", vote: Prepare) -> None:
         """Who prepares a block has it on disk until its height is decided. [D2]"""
-        if node.replica._member.journal.block(vote.height, vote.block_hash) is None:
+        member = node.replica._member
+        if member is None or member.journal.block(vote.height, vote.block_hash) is None:
             raise Violation(f"body: {node.name} prepares a block at height {vote.height} that it has not kept")
 
     def _judge_prepared(self, node: "Node", vote: Commit) -> None:
@@ -136,9 +136,7 @@ class Checkers:
         self.oracle.turns.on_decided(block)
         if self.roots.setdefault(height, state_root) != state_root or state_root != header.state_root:
             raise Violation(f"state root of {name} differs at height {height}")
-        if certificate.block_hash != block_hash or certificate.height != height:
-            raise Violation(f"validity: {name} has a certificate of another block at height {height}")
-        if certificate.phase != 2 or not self.oracle.counts(certificate, Tag.COMMIT):
+        if not self.oracle.is_decided(certificate, height, block_hash):
             raise Violation(f"validity: {name} committed height {height} without a quorum")
         for transaction in block.transactions:
             if transaction not in self.submitted:

@@ -3,6 +3,8 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from node.chain.statements import Prepare
+from node.consensus.messages import Message, Proposal, header_of
 from node.errors import StorageError
 from tests.simulation.bounds import judge_bounds
 from tests.simulation.checkers import Violation
@@ -117,6 +119,16 @@ class Faults:
         if node.is_up:
             self._restart(node, RESTART_MS)
         self._forget(node)
+
+    def on_said(self, node: "Node", message: Message) -> None:
+        """Hit a validator where it hurts: it voted at a height that nobody else has reached, and forgets that."""
+        if not isinstance(message, Prepare | Proposal) or self._world.time_ms >= self._world.plan.heal_ms:
+            return
+        height = header_of(message).height
+        others = [other for other in self._world.honest() if other is not node and other.seat is not None]
+        if others and all(other.height < height - 1 for other in others) and self._may_fail(node):
+            self.counts["records lost by the first"] += 1
+            self._world.schedule(0, None, self.lose_records, node)
 
     def _forget(self, node: "Node") -> None:
         self._without_records.add(node.index)

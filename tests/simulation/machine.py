@@ -190,7 +190,10 @@ class Node:
             self.liar.say(receivers, payload)
             return
         if self.is_judged:
-            self.world.checkers.on_sent(self, decoded(payload))
+            message = decoded(payload)
+            self.world.checkers.on_sent(self, message)
+            if self.world.plan.wipes_the_first:
+                self.world.faults.on_said(self, message)
         for receiver in receivers:
             self.world.transmit(self.index, receiver, payload)
 

@@ -1,6 +1,5 @@
 """What happens to a parcel between two machines: it is late, lost, doubled, or overtaken by another."""
 
-from collections.abc import Iterator
 from random import Random
 
 from node.chain.statements import Commit, Prepare
@@ -19,33 +18,32 @@ class Network:
     def __init__(self, plan: Plan, random: Random) -> None:
         self._plan = plan
         self._random = random
+        self._may_part = bool(plan.partitions)
         self._loss_of_kind = dict(plan.loss_by_kind)
         self._faulty_kinds = {kind for fault in plan.round_faults for kind in fault.kinds}
         self.lost = 0
-        self.carried = 0
 
-    def delays(self, time_ms: int, sender: int, receiver: int, payload: bytes) -> Iterator[int]:
-        """Yield how long each copy of a parcel travels; nothing when it is lost."""
+    def delays(self, time_ms: int, sender: int, receiver: int, payload: bytes) -> tuple[int, ...]:
+        """Return how long each copy of a parcel travels; nothing when it is lost."""
         plan, draw = self._plan, self._random.random
-        self.carried += 1
         if time_ms >= plan.heal_ms:
             low, high = HEALED_DELAY_MS
-            yield low + int(draw() * (high - low + 1))
-            return
+            return (low + int(draw() * (high - low + 1)),)
         kind = payload[KIND_BYTE]
         loss_percent = self._loss_of_kind.get(kind, plan.loss_percent)
         if (
             (loss_percent and draw() * 100 < loss_percent)
-            or self.are_parted(time_ms, sender, receiver)
+            or (self._may_part and self.are_parted(time_ms, sender, receiver))
             or (kind in self._faulty_kinds and self._is_round_fault(sender, receiver, kind, payload))
         ):
             self.lost += 1
-            return
+            return ()
         low, high = plan.delay_ms
-        slow_ms = plan.slow_ms[receiver] + plan.slow_ms[sender] // 2
-        copies = 2 if plan.duplication_percent and draw() * 100 < plan.duplication_percent else 1
-        for _ in range(copies):
-            yield low + int(draw() * (high - low + 1 + slow_ms))
+        spread_ms = high - low + 1 + plan.slow_ms[receiver] + plan.slow_ms[sender] // 2
+        delay_ms = low + int(draw() * spread_ms)
+        if plan.duplication_percent and draw() * 100 < plan.duplication_percent:
+            return (delay_ms, low + int(draw() * spread_ms))
+        return (delay_ms,)
 
     def delay_of_sync(self, time_ms: int, sender: int, receiver: int) -> int | None:
         """Return how long a parcel of sync travels; TCP loses nothing unless the two are parted, then it is lost."""

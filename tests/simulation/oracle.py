@@ -1,9 +1,12 @@
-"""A second opinion on every proposal and view change: the predicates of QBFT's formal specification.
+"""A second opinion on every proposal, view change, Commit and block: the predicates of QBFT's formal specification.
 
-Re-expressed from its definitions (isProposalJustification, highestPrepared, validRoundChange, quorum), with
-a round change written as our ViewChange head. Shares no code with `node.consensus.verification`.
+Re-expressed from Consensys' machine-checked Dafny specification (dafny/spec/L1/node_auxiliary_functions.dfy and
+node.dfy, cited below by their names), in our words: a round is a view, a RoundChange our ViewChange head, a
+block of a re-proposal stays as it is (ours does not carry its round, so `replaceRoundInBlock` falls away).
+Shares no code with `node.consensus.verification`, and counts signatures the slow way.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from node import codec
@@ -18,14 +21,14 @@ from tests.simulation.turns import Turns
 
 
 def quorum_size(n: int) -> int:
-    """The least q for which any two sets of q out of n share more than f, f the largest with 3f < n."""
+    """The least q for which any two sets of q out of n share more than f, f the largest with 3f < n. (quorum, f)"""
     f = max(k for k in range(n) if 3 * k < n)
     return next(q for q in range(1, n + 1) if 2 * q - n > f)
 
 
 @dataclass(frozen=True)
 class Oracle:
-    """Judges for one network with a fixed set."""
+    """Judges for one network with a fixed set. A judgment is what is wrong, or None."""
 
     network: Network
     validators: ValidatorSet
@@ -36,12 +39,13 @@ class Oracle:
     """Of the first views of height 1, where a scenario scripts them."""
 
     def proposer(self, height: int, view: int) -> int:
+        """Whose turn it is. (proposer; the order and who is passed over are ours)"""
         if height == 1 and view < len(self.leaders):
             return self.leaders[view]
         return self.turns.proposer(height, view)
 
     def judge_proposal(self, message: Proposal | NewView) -> str | None:
-        """Return what is wrong with an accepted proposal, or None. (isProposalJustification)"""
+        """Judge a proposal that an honest validator made or accepted. (isValidProposal)"""
         head, block = message.head, message.block
         if head.validator != self.proposer(head.height, head.view):
             return "not signed by the proposer"
@@ -51,13 +55,34 @@ class Oracle:
             return None if head.view == 0 and self._made_by(block, head.validator) else "bad first proposal"
         if head.view == 0:
             return "NewView of view 0"
-        return self._judge_round_changes(message)
+        return self._judge_justification(message)
+
+    def _judge_justification(self, message: NewView) -> str | None:
+        """A quorum of round changes, and the block that they leave possible. (isProposalJustification, round > 0)"""
+        head, round_changes = message.head, message.view_changes
+        senders = {change.validator for change in round_changes}  # getSetOfRoundChangeSenders
+        if len(senders) != len(round_changes) or len(senders) < quorum_size(len(self.validators)):
+            return "no quorum of round changes"
+        if not all(self.valid_round_change(change, head.height, head.view) for change in round_changes):
+            return "a round change is invalid"
+        if all(change.prepared_view is None for change in round_changes):  # validateNonPreparedBlock
+            return None if self._made_by(message.block, head.validator) else "fresh block of another proposer"
+        highest = [change for change in round_changes if is_highest_prepared(change, round_changes)]
+        if head.block_hash not in {change.prepared_hash for change in highest}:
+            return "block is not the highest prepared one"
+        assert highest[0].prepared_view is not None
+        if not self.is_prepared(message.certificate, head.height, highest[0].prepared_view, head.block_hash):
+            return "highest prepared block without a quorum of prepares"
+        views = range(min(head.view, len(self.leaders) + len(self.validators)))
+        if not any(self._made_by(message.block, self.proposer(head.height, view)) for view in views):
+            return "re-proposal made by no earlier proposer"
+        return None
 
     def judge_time(self, message: Proposal | NewView, parent_ms: int, now_ms: int) -> str | None:
-        """Return what is wrong with the time of a fresh proposal by the clock of who accepts it.
+        """Judge the time of a fresh proposal by the clock of who accepts it.
 
-        Ours, not QBFT's: there it hides in validateRawEthereumBlock. Two seconds ahead are allowed; an empty block
-        of view 0 is a heartbeat, a minute after its parent.
+        Ours; in the specification it hides in validateRawEthereumBlock. Two seconds ahead are allowed; an empty
+        block of view 0 is a heartbeat, a minute after its parent.
         """
         block = message.block
         time_ms = block.header.timestamp_ms
@@ -69,35 +94,10 @@ class Oracle:
             return f"empty block {time_ms - parent_ms} ms after its parent"
         return None
 
-    def _judge_round_changes(self, message: NewView) -> str | None:
-        head = message.head
-        round_changes = message.view_changes
-        signers = {change.validator for change in round_changes}
-        if len(signers) != len(round_changes) or len(signers) < quorum_size(len(self.validators)):
-            return "no quorum of round changes"
-        if not all(self._valid_round_change(change, head.height, head.view) for change in round_changes):
-            return "a round change is invalid"
-        prepared = [
-            (change.prepared_view, change.prepared_hash) for change in round_changes if change.prepared_view is not None
-        ]
-        if not prepared:
-            return None if self._made_by(message.block, head.validator) else "fresh block of another proposer"
-        highest = max(view for view, _ in prepared)
-        if (highest, head.block_hash) not in prepared:
-            return "block is not the highest prepared one"
-        if not self.is_prepared(message.certificate, head.height, highest, head.block_hash):
-            return "highest prepared block without a quorum of prepares"
-        earlier = {
-            self.proposer(head.height, view) for view in range(min(head.view, len(self.leaders) + len(self.validators)))
-        }
-        if not any(self._made_by(message.block, index) for index in earlier):
-            return "re-proposal made by no earlier proposer"
-        return None
-
     def judge_view_change(self, message: ViewChange) -> str | None:
-        """Return what is wrong with a view change of an honest validator, or None. (validRoundChange)"""
+        """Judge a view change of an honest validator. (createRoundChange, with its RoundChange justification)"""
         head = message.head
-        if not self._valid_round_change(head, head.height, head.view):
+        if not self.valid_round_change(head, head.height, head.view):
             return "head is invalid"
         if head.prepared_view is None:
             return None if message.certificate is None else "certificate without claim"
@@ -108,18 +108,35 @@ class Oracle:
         return None
 
     def is_prepared(self, certificate: Certificate | None, height: int, view: int, block_hash: bytes) -> bool:
-        """Tell whether a certificate holds a quorum of distinct members' prepares for just this."""
+        """Whether a quorum of members prepared just this. (validSignedPrepareForHeightRoundAndDigest, each of them)"""
         if certificate is None:
             return False
-        return (certificate.phase, certificate.height, certificate.view, certificate.block_hash) == (
-            1,
-            height,
-            view,
-            block_hash,
-        ) and self.counts(certificate, Tag.PREPARE)
+        place = (certificate.phase, certificate.height, certificate.view, certificate.block_hash)
+        return place == (1, height, view, block_hash) and self._counts(certificate, Tag.PREPARE)
 
-    def counts(self, certificate: Certificate, tag: Tag) -> bool:
-        """Count the distinct members whose signature in the certificate is genuine, the slow way."""
+    def is_decided(self, certificate: Certificate, height: int, block_hash: bytes) -> bool:
+        """Whether a quorum of members committed to a block in one view. (ValidNewBlock, validateCommit)"""
+        place = (certificate.phase, certificate.height, certificate.block_hash)
+        return place == (2, height, block_hash) and self._counts(certificate, Tag.COMMIT)
+
+    def valid_round_change(self, head: ViewChangeHead, height: int, view: int) -> bool:
+        """Whether a ViewChange head is signed by a member and claims a view below the one it asks for.
+
+        (validRoundChange)
+        """
+        claim = (head.prepared_view, head.prepared_hash)
+        digest = self._digest(Tag.VIEW_CHANGE, head.epoch, head.height, head.view, *claim)
+        key = self.validators.members[head.validator].public_key
+        return (
+            (head.height, head.view) == (height, view)
+            and view > 0
+            and (head.prepared_view is None) == (head.prepared_hash is None)
+            and (head.prepared_view is None or head.prepared_view < view)
+            and self.ring.verify(key, digest, head.signature)
+        )
+
+    def _counts(self, certificate: Certificate, tag: Tag) -> bool:
+        """Count the distinct members whose signature in a certificate is genuine."""
         place = (certificate.epoch, certificate.height, certificate.view, certificate.block_hash)
         digest = self._digest(tag, *place)
         good = {
@@ -130,19 +147,16 @@ class Oracle:
         }
         return len(good) >= quorum_size(len(self.validators)) and len(good) == len(certificate.signatures)
 
-    def _valid_round_change(self, head: ViewChangeHead, height: int, view: int) -> bool:
-        claim = (head.prepared_view, head.prepared_hash)
-        digest = self._digest(Tag.VIEW_CHANGE, head.epoch, head.height, head.view, *claim)
-        key = self.validators.members[head.validator].public_key
-        return (
-            (head.height, head.view) == (height, view)
-            and view > 0
-            and (head.prepared_view is None or head.prepared_view < view)
-            and self.ring.verify(key, digest, head.signature)
-        )
-
     def _made_by(self, block: Block, index: int) -> bool:
         return block.header.proposer == self.validators.members[index].institution
 
     def _digest(self, tag: Tag, *fields: object) -> bytes:
         return tagged(tag, codec.encode((self.network.chain_id, self.network.genesis_hash, *fields)))
+
+
+def is_highest_prepared(change: ViewChangeHead, round_changes: Iterable[ViewChangeHead]) -> bool:
+    """Whether a round change claims a view that no other claims a higher one than. (isHighestPrepared)"""
+    claimed = change.prepared_view
+    return claimed is not None and all(
+        other.prepared_view is None or other.prepared_view <= claimed for other in round_changes
+    )

@@ -1,12 +1,14 @@
 """What one seed decides: who, which network, which faults, when they end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from tests.simulation.liars.repertoire import ATTACKS, COLLUSIONS
 
 SIZES = (4, 4, 4, 4, 4, 5, 6, 7, 7, 8, 9, 10, 11, 12, 13)
 HOUR_MS = 3_600_000
+HURT: tuple[tuple[int, ...], ...] = ((), (), (3,), (3,), (2,), (3, 7), (5,), (3, 5), (3, 8))
+"""Numbers of messages that a network loses most."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Plan:
     """(time, validator): loses its journal and its signer's record, if fewer than f others lie or listen then."""
     rots: tuple[tuple[int, int, str], ...]
     """(time, validator, disk): a bit flips in the `journal`, the `signer` record or the `chain`; same condition."""
+    wipes_the_first: bool
+    """A validator that is the only one to have decided a height loses its records when it votes at the next one."""
     observer: bool
     """A node without a key follows."""
     transaction_every_ms: int
@@ -91,11 +95,10 @@ def draw(seed: int, *, sizes: tuple[int, ...] = SIZES) -> Plan:
     """Return the plan of a seed."""
     random = Random(f"plan/{seed}")
     real_ledger = sizes is SIZES and random.random() < 0.05
-    n = 4 if real_ledger else random.choice(sizes)
+    is_marathon = not real_ledger and random.random() < 0.015
+    n = sizes[0] if real_ledger or is_marathon else random.choice(sizes)
     f = (n - 1) // 3
-    hurt = tuple(
-        (kind, random.choice((40, 70, 95))) for kind in random.choice(((), (), (3,), (3,), (2,), (3, 7), (5,), (3, 5)))
-    )
+    hurt = tuple((kind, random.choice((40, 70, 95))) for kind in random.choice(HURT))
     heal_ms = random.randrange(8_000, 25_000) if hurt else random.randrange(4_000, 14_000)
     is_long = random.random() < 0.06
     if is_long:
@@ -106,7 +109,7 @@ def draw(seed: int, *, sizes: tuple[int, ...] = SIZES) -> Plan:
     if len(liars) > 1 and random.random() < 0.5:
         attacks.append(random.choice(COLLUSIONS))
     calm = random.random() < 0.2
-    return Plan(
+    plan = Plan(
         seed=seed,
         validators=n,
         byzantine=liars,
@@ -129,10 +132,28 @@ def draw(seed: int, *, sizes: tuple[int, ...] = SIZES) -> Plan:
             (time_ms, index, random.choice(("journal", "signer", "chain")))
             for time_ms, index in _times(random, n, heal_ms, random.choice((0, 0, 0, 1, 2)))
         ),
+        wipes_the_first=random.random() < 0.12,
         observer=random.random() < 0.2,
         transaction_every_ms=random.choice((60, 250, 700, 3_000)) * (4 if is_long else 1),
         heal_ms=heal_ms,
         storm_ms=_storms(random, heal_ms) if liars and random.random() < 0.05 else (),
+    )
+    return _marathon(plan) if is_marathon else plan
+
+
+def _marathon(plan: Plan) -> Plan:
+    """Return the same plan with some hundred heights: what is remembered over many of them matters."""
+    return replace(
+        plan,
+        delay_ms=(1, 20),
+        loss_percent=min(plan.loss_percent, 1),
+        loss_by_kind=(),
+        partitions=(),
+        round_faults=(),
+        crash_per_mille=min(plan.crash_per_mille, 1),
+        slow_ms=(0,) * len(plan.slow_ms),
+        transaction_every_ms=15,
+        heal_ms=30_000,
     )
 
 
@@ -206,6 +227,7 @@ def quiet(validators: int, *, machines: int | None = None, scripted_ms: int = 1,
         kills=(),
         wipes=(),
         rots=(),
+        wipes_the_first=False,
         observer=False,
         transaction_every_ms=1_000,
         heal_ms=scripted_ms,

@@ -1,113 +1,101 @@
-"""Bugs planted on purpose, in tests only, to show that the simulator would see them."""
+"""Bugs planted on purpose, in tests only, to show that the simulator would see them.
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+A plant is a small edit of production source, made while it is planted: the function's text with one thing
+replaced is compiled, and the function runs that code instead. An edit that no longer fits is an error, so the
+plants stay what they say while the code changes. Which bugs there are: planted_rules.py, planted_records.py.
+"""
+
+import importlib
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from types import FunctionType
 from unittest import mock
 
-from node.chain import validator_set
-from node.consensus import view_change
-from node.consensus.effects import Effect, Persist
-from node.consensus.height import HeightState
-from node.consensus.votes import ViewChangeBook
-from node.primitives import View
-from node.replica import Replica
-from node.state.kv import WriteBatch
-from tests.simulation.disk import SimulatedDisk
 from tests.simulation.plan import Plan, draw
 
 
 @dataclass(frozen=True)
-class Plant:
-    """A bug, and the plans in which it can show itself."""
+class Edit:
+    """Replaces text inside one function of the production code."""
 
-    draw: Callable[[int], Plan]
-    apply: Callable[[], AbstractContextManager[object]]
-
-
-def _skip_prepared_certificate() -> AbstractContextManager[object]:
-    """A ViewChange that forgets what its signer has prepared (as sawtooth-pbft did)."""
-    real = view_change.start
-
-    def forgetful(state: HeightState, view: View) -> Iterator[Effect]:
-        state.prepared = None
-        yield from real(state, view)
-
-    return mock.patch.object(view_change, "start", forgetful)
-
-
-def _vote_before_persist() -> AbstractContextManager[object]:
-    """Send first, write later and without sync, in the replica and in the signer's record."""
-
-    def send_first(self: Replica, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            if not isinstance(effect, Persist):
-                self._perform_one(effect)
-        self._persist([effect.record for effect in effects if isinstance(effect, Persist)])
-
-    real = SimulatedDisk.write
-
-    def unsynced(self: SimulatedDisk, batch: WriteBatch, *, sync: bool) -> None:
-        real(self, batch, sync=False)
+    where: str
+    """`module:function` or `module:Class.method`."""
+    old: str
+    new: str
 
     @contextmanager
-    def both() -> Iterator[None]:
-        with mock.patch.object(Replica, "_perform", send_first), mock.patch.object(SimulatedDisk, "write", unsynced):
+    def made(self) -> Iterator[None]:
+        """Let the function run the edited code for a while."""
+        module_name, _, path = self.where.partition(":")
+        found: object = reduce(getattr, path.split("."), importlib.import_module(module_name))
+        getter = found.fget if isinstance(found, property) else found
+        assert callable(getter), self.where
+        function = inspect.unwrap(getter)
+        assert isinstance(function, FunctionType), self.where
+        forget = getattr(getter, "cache_clear", lambda: None)
+        real = function.__code__
+        function.__code__ = self._edited(function).__code__
+        forget()
+        try:
+            yield
+        finally:
+            function.__code__ = real
+            forget()
+
+    def _edited(self, function: FunctionType) -> FunctionType:
+        source = textwrap.dedent(inspect.getsource(function))
+        assert source.count(self.old) == 1, f"{self.where} holds {source.count(self.old)} times: {self.old}"
+        lines = source.replace(self.old, self.new).splitlines()
+        first = next(number for number, line in enumerate(lines) if line.startswith("def "))
+        scope = dict(function.__globals__)
+        exec(compile("\n".join(lines[first:]), f"<planted in {self.where}>", "exec"), scope)
+        edited = scope[function.__name__]
+        assert isinstance(edited, FunctionType)
+        return edited
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Replaces a constant of a module."""
+
+    module: str
+    name: str
+    value: object
+
+    @contextmanager
+    def made(self) -> Iterator[None]:
+        """Let the module use another value for a while."""
+        with mock.patch.object(importlib.import_module(self.module), self.name, self.value):
             yield
 
-    return both()
+
+@dataclass(frozen=True)
+class Plant:
+    """One bug."""
+
+    what: str
+    """The bug, in a sentence."""
+    changes: tuple[Edit | Setting, ...]
+    draw: Callable[[int], Plan] = draw
+    """Plans in which it can show itself."""
 
 
-def _quorum_2f_plus_1() -> AbstractContextManager[object]:
-    """The quorum that is right only when n = 3f + 1: with six validators two quorums need not meet."""
-    return mock.patch.object(validator_set, "quorum", lambda n: 2 * validator_set.max_faulty(n) + 1)
+def plants() -> dict[str, Plant]:
+    """Return all plants by name."""
+    from tests.simulation.planted_records import RECORDS
+    from tests.simulation.planted_rules import RULES
 
-
-def _timer_for_exactly_this_view() -> AbstractContextManager[object]:
-    """[T2] without "or any higher view": one liar leads one honest validator away, and the others wait for ever."""
-
-    def exactly(self: ViewChangeBook, view: View) -> int:
-        return len(self.at(view))
-
-    return mock.patch.object(ViewChangeBook, "members_at_least", exactly)
-
-
-def _join_nobody() -> AbstractContextManager[object]:
-    """No [V2]: who has nothing to include never leaves view 0, and those who have are no quorum."""
-
-    def never(self: ViewChangeBook, current: View) -> None:
-        return None
-
-    return mock.patch.object(ViewChangeBook, "view_to_join", never)
-
-
-def _of_six(seed: int) -> Plan:
-    return draw(seed, sizes=(6,))
-
-
-def _crashing(seed: int) -> Plan:
-    return replace(draw(seed), crash_per_mille=40)
-
-
-PLANTS = {
-    "skip-prepared-certificate": Plant(draw, _skip_prepared_certificate),
-    "vote-before-persist": Plant(_crashing, _vote_before_persist),
-    "quorum-2f+1": Plant(_of_six, _quorum_2f_plus_1),
-}
-
-
-SCENARIO_PLANTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
-    "timer-for-exactly-this-view": _timer_for_exactly_this_view,
-    "join-nobody": _join_nobody,
-}
-"""Bugs for which a named scenario is the witness: random seeds rarely bring about what they need."""
+    return {**RULES, **RECORDS}
 
 
 @contextmanager
 def planted(name: str | None) -> Iterator[None]:
     """Break one rule for a while; None breaks nothing."""
-    if name is None:
-        yield
-        return
-    with PLANTS[name].apply() if name in PLANTS else SCENARIO_PLANTS[name]():
+    with ExitStack() as stack:
+        for change in plants()[name].changes if name is not None else ():
+            stack.enter_context(change.made())
         yield

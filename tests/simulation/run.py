@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from tests.simulation.checkers import Violation
 from tests.simulation.labels import Site, Watch
 from tests.simulation.plan import Plan, draw
-from tests.simulation.plants import PLANTS
+from tests.simulation.plants import plants
 from tests.simulation.world import World
 
 
@@ -33,7 +33,7 @@ class Verdict:
 
 def play(seed: int, *, plant: str | None = None, forks_only: bool = False, watch: bool = False) -> Verdict:
     """Play a seed; with a plant (already applied) the plan is drawn so that the bug can show."""
-    plan = draw(seed) if plant is None else PLANTS[plant].draw(seed)
+    plan = draw(seed) if plant is None else plants()[plant].draw(seed)
     if not watch:
         return play_plan(plan, forks_only=forks_only)
     watching = Watch()

@@ -88,6 +88,7 @@ class ScriptedNetwork(Network):
 
     def __init__(self, world: TwinsWorld) -> None:
         super().__init__(world.plan, world.random)
+        self._may_part = True
         self._world = world
 
     def are_parted(self, time_ms: int, sender: int, receiver: int) -> bool:

@@ -107,6 +107,7 @@ class World:
         self.faults.plan()
         self.run_until(lambda: self.time_ms >= plan.heal_ms)
         self.faults.heal()
+        self._gossip_again()
         self.liveness.await_progress()
         if self.checkers.forks_only:
             return ""
@@ -123,8 +124,7 @@ class World:
         with sharing(each_for_itself=self.plan.real_signatures):
             while heap and not is_over():
                 self.time_ms, number, node, action, arguments = heapq.heappop(heap)
-                times.append(self.time_ms)
-                times.append(number)
+                times.append(self.time_ms << 32 | number)
                 try:
                     action(*arguments)
                 except SimulatedCrash:
@@ -173,9 +173,11 @@ class World:
 
     def transmit(self, sender: int, receiver: int, payload: bytes, extra_ms: int = 0) -> None:
         """Carry a parcel, or lose it, or deliver it twice, sooner or later."""
-        node = self.nodes[receiver]
-        for delay_ms in self.network.delays(self.time_ms, sender, receiver, payload):
-            self.schedule(delay_ms + extra_ms, node, node.hear, self.names[sender], payload)
+        node, time_ms = self.nodes[receiver], self.time_ms
+        for delay_ms in self.network.delays(time_ms, sender, receiver, payload):
+            self._count += 1
+            event = (time_ms + delay_ms + extra_ms, self._count, node, node.hear, (self.names[sender], payload))
+            heapq.heappush(self._heap, event)
 
     # Clients and machines
 
@@ -190,6 +192,14 @@ class World:
                 self.schedule(self.random.randint(1, 60), node, self._take, node, transaction)
         every_ms = self.plan.transaction_every_ms
         self.schedule(self.random.randint(every_ms // 2, every_ms * 2), None, self._submit)
+
+    def _gossip_again(self) -> None:
+        """With a sound network gossip brings everybody what somebody still has."""
+        for number in range(1, self._submitted + 1):
+            transaction = self.backend.transaction(number)
+            if transaction not in self.checkers.acknowledged:
+                for node in self.nodes:
+                    self.schedule(self.random.randint(1, 60), node, self._take, node, transaction)
 
     @staticmethod
     def _take(node: Node, transaction: bytes) -> None:

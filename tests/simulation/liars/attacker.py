@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from node import codec
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Network
 from node.chain.statements import Commit, Prepare, ViewChangeHead
@@ -29,7 +30,7 @@ from node.consensus.messages import (
 )
 from node.crypto.signing import Signer
 from node.primitives import Hash, InstitutionId, Signature, ValidatorIndex
-from node.sync_messages import BlocksReply, Head, decode_sync, encode_sync
+from node.sync_messages import BlocksReply, CertifiedBlock, Head, decode_sync, encode_sync
 from node.wire import encode_message
 from tests.simulation.backends import SimulatedChain
 from tests.simulation.liars.attack import Attack
@@ -208,11 +209,19 @@ class Liar:
                 return encode_sync(Head(height + self.random.choice((0, 1, 5, 10**6))))
             case BlocksReply(first, items) if items and self.random.random() < 0.7:
                 at = self.random.randrange(len(items))
-                flipped = bytearray(items[at])
-                flipped[self.random.randrange(len(flipped))] ^= 1 << self.random.randrange(8)
-                return encode_sync(BlocksReply(first, (*items[:at], bytes(flipped), *items[at + 1 :])))
+                return encode_sync(BlocksReply(first, (*items[:at], self._false_item(items[at]), *items[at + 1 :])))
             case _:
                 return payload
+
+    def _false_item(self, item: bytes) -> bytes:
+        """Return a certified block with a bit flipped, or with hardly anybody's signature."""
+        if self.random.random() < 0.5:
+            flipped = bytearray(item)
+            flipped[self.random.randrange(len(flipped))] ^= 1 << self.random.randrange(8)
+            return bytes(flipped)
+        certified = codec.decode(item, CertifiedBlock, bytes_max=len(item))
+        bare = msgspec.structs.replace(certified.certificate, signatures=certified.certificate.signatures[:1])
+        return codec.encode(CertifiedBlock(certified.block, bare))
 
     # What attacks are made of
 

@@ -2,9 +2,12 @@
 
 import msgspec
 
-from node.chain.certificate import Certificate, VoteSignature
-from node.chain.statements import Commit, Prepare, ProposalHead
-from node.consensus.messages import UNSIGNED, Decided, Message, NewView, Proposal
+from node import codec
+from node.chain.block import evidence_root
+from node.chain.certificate import Certificate, Network, VoteSignature
+from node.chain.evidence import make_evidence
+from node.chain.statements import Commit, Prepare, ProposalHead, statement_digest
+from node.consensus.messages import UNSIGNED, Decided, Message, NewView, Proposal, with_signature
 from tests.simulation.liars.attack import Attack
 
 HOUR_MS = 3_600_000
@@ -39,7 +42,9 @@ class FalseJustification(Attack):
 
     def _false(self, message: NewView) -> NewView:
         liar, random = self.liar, self.random
-        kind = random.choice(("ignore", "strip", "forge", "stale heads", "few heads", "padded heads", "new time"))
+        kind = random.choice(
+            ("ignore", "strip", "forge", "stale heads", "few heads", "padded heads", "new time", "other certificate")
+        )
         block = liar.other_block()
         if kind == "new time":
             later = msgspec.structs.replace(message.block.header, timestamp_ms=message.block.header.timestamp_ms + 1)
@@ -48,6 +53,8 @@ class FalseJustification(Attack):
         changes, certificate = message.view_changes, None
         if kind in ("ignore", "new time"):
             certificate = message.certificate
+        elif kind == "other certificate":
+            certificate = random.choice(liar.knowledge.certificates or [None])
         elif kind == "forge":
             changes = tuple(
                 liar.signed_head(msgspec.structs.replace(change, prepared_view=None, prepared_hash=None))
@@ -68,6 +75,28 @@ class FalseJustification(Attack):
         elif kind == "padded heads":
             changes = (changes[0],) * len(changes)
         return liar.signed(NewView(head, changes, certificate, block))
+
+
+class FalseEvidence(Attack):
+    """Puts evidence into its blocks that proves nothing here: of another epoch, of nobody, of everybody."""
+
+    def pass_on(self, receiver: int, message: Message, payload: bytes) -> bool:
+        liar = self.liar
+        if not isinstance(message, Proposal | NewView) or message.block.header.height != liar.height:
+            return False
+        seat = self.random.randrange(len(liar.members))
+        votes = []
+        for block_hash in (message.head.block_hash, message.block.header.parent_hash):
+            epoch = message.head.epoch + self.random.choice((0, 1))
+            vote = Prepare(epoch, liar.height, message.head.view, block_hash, seat, UNSIGNED)
+            digest = statement_digest(Network(liar.chain.network.chain_id, bytes(32)), vote)
+            votes.append(with_signature(vote, liar.conspiracy.voice(liar.members[seat], digest)))
+        evidence = (codec.encode(make_evidence(*votes)),)
+        header = msgspec.structs.replace(message.block.header, evidence_root=evidence_root(evidence))
+        block = msgspec.structs.replace(message.block, header=header, evidence=evidence)
+        head = msgspec.structs.replace(message.head, block_hash=block.hash())
+        liar.tell(receiver, liar.signed(msgspec.structs.replace(message, head=head, block=block)))
+        return True
 
 
 class FalseTime(Attack):

@@ -5,12 +5,13 @@ from tests.simulation.liars.collusion import Chorus, TwoFaced
 from tests.simulation.liars.mutations import Mutation
 from tests.simulation.liars.proposals import (
     FalseDecision,
+    FalseEvidence,
     FalseJustification,
     FalseTime,
     TwoProposals,
     Usurpation,
 )
-from tests.simulation.liars.replays import OldEpoch, OtherNetwork, Replay, Transplant
+from tests.simulation.liars.replays import ForeignEvidence, OldEpoch, OtherNetwork, Replay, Transplant
 from tests.simulation.liars.speech import (
     BadBody,
     Delay,
@@ -33,12 +34,14 @@ REPERTOIRE: dict[str, type[Attack]] = {
     "false-justification": FalseJustification,
     "false-status": FalseStatus,
     "false-time": FalseTime,
+    "false-evidence": FalseEvidence,
     "bad-body": BadBody,
     "delay": Delay,
     "replay": Replay,
     "transplant": Transplant,
     "other-network": OtherNetwork,
     "old-epoch": OldEpoch,
+    "foreign-evidence": ForeignEvidence,
     "two-proposals": TwoProposals,
     "usurp": Usurpation,
     "false-decision": FalseDecision,

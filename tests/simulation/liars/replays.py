@@ -3,8 +3,10 @@
 import msgspec
 
 from node.chain.certificate import Network
+from node.chain.evidence import make_evidence
 from node.chain.statements import Commit, Prepare, statement_digest
-from node.consensus.messages import UNSIGNED, Message, NewView, Proposal, with_signature
+from node.consensus.messages import UNSIGNED, EvidenceReport, Message, NewView, Proposal, with_signature
+from node.crypto.hashing import sha256
 from node.wire import encode_message
 from tests.simulation.liars.attack import Attack
 
@@ -65,6 +67,26 @@ class OtherNetwork(Attack):
                     vote = kind(epoch, head.height, head.view, block_hash, seat, UNSIGNED)
                     signature = liar.conspiracy.voice(liar.members[seat], statement_digest(network, vote))
                     liar.broadcast(with_signature(vote, signature))
+
+
+class ForeignEvidence(Attack):
+    """Accuses honest validators of what they said, rightly, in two other networks or epochs."""
+
+    def said(self, message: Message) -> None:
+        liar = self.liar
+        if not isinstance(message, Prepare) or message.height != liar.height or self.random.random() < 0.5:
+            return
+        here = liar.chain.network
+        network, epoch = self.random.choice(
+            ((here, message.epoch + 1), (Network(here.chain_id, bytes(32)), message.epoch))
+        )
+        seat = self.random.choice([seat for seat in range(len(liar.members)) if seat != message.validator])
+        votes = []
+        for block_hash in (message.block_hash, sha256(message.block_hash)):
+            vote = msgspec.structs.replace(message, epoch=epoch, validator=seat, block_hash=block_hash)
+            signature = liar.conspiracy.voice(liar.members[seat], statement_digest(network, vote))
+            votes.append(with_signature(vote, signature))
+        liar.broadcast(EvidenceReport(make_evidence(*votes)))
 
 
 class OldEpoch(Attack):
