@@ -125,8 +125,9 @@ def rolling_restart(arena: Arena) -> Iterator[Blow]:
 
 @contextlib.contextmanager
 def other_programs(arena: Arena) -> Iterator[Blow]:
-    """One node after the other is stopped and started as an older or a newer program than before."""
-    for victim in arena.everybody:
+    """Two nodes, one after the other, are stopped and started as an older or a newer program than before."""
+    victims = arena.chosen(2)
+    for victim in victims:
         home = arena.network.nodes[victim].home
         knows = parse_config((home / "config.toml").read_bytes()).node.protocol_version_max
         arena.network.stop(victim)
@@ -134,7 +135,7 @@ def other_programs(arena: Arena) -> Iterator[Blow]:
         arena.clients.wait(*arena.others(victim))
         arena.network.start(victim)
         arena.network.wait_ready(victim, timeout_s=harness.PATIENCE_S)
-    yield Blow(arena.everybody, arena.everybody)
+    yield Blow(victims, arena.everybody)
 
 
 # --- the wire ---
