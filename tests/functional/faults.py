@@ -300,7 +300,7 @@ def clocks_drift(arena: Arena) -> Iterator[Blow]:
 
 @contextlib.contextmanager
 def clock_strobe(arena: Arena) -> Iterator[Blow]:
-    """One clock jumps to and fro."""
+    """One clock jumps back and forth."""
     assert arena.clocks is not None
     (victim,) = arena.chosen(1)
     try:
