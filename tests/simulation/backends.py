@@ -87,10 +87,11 @@ class TwinBackend:
     start_ms = TWIN_START_MS
     genesis_ms = TWIN_START_MS - 1_000
 
-    def __init__(self, ring: KeyRing) -> None:
+    def __init__(self, ring: KeyRing, count: int) -> None:
+        """`count` of the ring's keys are in the first set."""
         self._ring = ring
         self.validators = ValidatorSet(
-            tuple(Validator(f"v{i:02}.example", signer.public_key) for i, signer in enumerate(ring.signers))
+            tuple(Validator(f"v{i:02}.example", signer.public_key) for i, signer in enumerate(ring.signers[:count]))
         )
         self._genesis = genesis_header(self.validators, self.genesis_ms)
         self.network = self.open(Archive()).network

@@ -54,7 +54,7 @@ class Checkers:
             return
         head = header_of(message)
         validator = head.validator
-        if validator != node.seat:
+        if validator != self.oracle.sets.at(head.height).index_of(node.name):
             return
         kind = "proposal" if isinstance(message, Proposal | NewView) else type(message).__name__
         key = (validator, head.height, head.view, kind)
@@ -133,6 +133,7 @@ class Checkers:
         self.views[height] = min(certificate.view, self.views.get(height, certificate.view))
         if self.forks_only:
             return
+        self._judge(self.oracle.sets.on_decided(block), block)
         self.oracle.turns.on_decided(block)
         if self.roots.setdefault(height, state_root) != state_root or state_root != header.state_root:
             raise Violation(f"state root of {name} differs at height {height}")

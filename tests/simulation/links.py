@@ -42,7 +42,7 @@ class Links:
                 call_later=call_later,
                 now_ms=lambda: world.time_ms,
                 moved=node.replica.on_committed_by_sync,
-                is_validator=lambda: node.seat is not None,
+                is_validator=lambda: node.is_member,
                 rejected=lambda sender, rejection: self._on_refused(node, sender, rejection),
                 verify_digest=verify,
             )

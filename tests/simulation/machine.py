@@ -9,6 +9,7 @@ from node.chain.certificate import Certificate
 from node.chain.evidence import decode_evidence
 from node.consensus.effects import Effect, ReportEquivocation
 from node.consensus.inputs import Input, Timer, TimerKind
+from node.consensus.messages import Message, Status
 from node.crypto.hashing import sha256
 from node.crypto.verified import SignatureCache
 from node.errors import Reason, Rejected
@@ -66,8 +67,12 @@ class Node:
         self.replica: Replica
         self.sync: Sync
         self.liar: Liar | None = None
-        self.seat = world.validators.index_of(self.name)
-        """Its place in the first set; an observer has none."""
+        self.seat = world.seats.get(self.name)
+        """Its place among all who are or may become validators; an observer has none."""
+        self.keys = world.churn.keys_of(self)
+        """Consensus keys, oldest first; the first is in the first set, the others wait for their turn."""
+        self._heard: Message | None = None
+        """What it is just being told."""
         self.watch_disks()
         if self.seat is not None:
             Journal(self.journal_disk).begin()
@@ -85,6 +90,11 @@ class Node:
     def height(self) -> int:
         """Of its head; 0 when it never came as far as opening its chain."""
         return self.chain.head.height if hasattr(self, "chain") else 0
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it votes on the next height that it knows of."""
+        return self.chain.validators_at(self.height + 1).index_of(self.name) is not None
 
     @property
     def is_listening(self) -> bool:
@@ -125,16 +135,17 @@ class Node:
         if self.seat is None:
             return None
         world = self.world
-        key = world.ring.signers[self.seat]
+        key = self.keys[0]
         signer: UnscrupulousSigner | LocalSigner
         if self.is_liar:
             random = Random(f"liar/{world.plan.seed}/{self.index}")
             self.liar = Liar(self.index, self.name, key, self.chain, world, world.conspiracy, random)
+            self.liar.others = [index for index in world.seats.values() if index != self.index]
             signer = UnscrupulousSigner(key, self.chain.network)
         elif world.journal_alone:
             signer = UnscrupulousSigner(key, self.chain.network)
         else:
-            signer = LocalSigner(HeldKeys(key), self.chain.network, self.signer_disk)
+            signer = LocalSigner(HeldKeys(*self.keys), self.chain.network, self.signer_disk)
         nonce = sha256(f"nonce/{world.plan.seed}/{self.index}/{self.incarnation}".encode())
         return Member(signer, Journal(self.journal_disk), nonce)
 
@@ -152,7 +163,9 @@ class Node:
         if self.is_up:
             if self.liar is not None:
                 self.liar.hear(sender, payload)
+            self._heard = decoded(payload)
             self.replica.receive(sender, payload)
+            self._heard = None
 
     # What the replica needs of the world
 
@@ -211,7 +224,17 @@ class Node:
         world.on_refused(self, rejection)
         world.rejections[rejection.reason] += 1
         if self.is_judged and rejection.reason in NO_HONEST_FAULT and world.is_honest(sender):
+            if self._is_of_another_set():
+                return
             raise Violation(f"refusal: {self.name} refuses what honest {sender} said: {rejection}")
+
+    def _is_of_another_set(self) -> bool:
+        """Tell whether it just heard a Status from a height whose set it does not know, or not any more. [M1]"""
+        said, sets = self._heard, self.world.sets
+        if not isinstance(said, Status) or said.height in (self.height, self.height + 1):
+            return False
+        judged_by = sets.at(min(max(said.height, self.height), self.height + 1))
+        return sets.at(said.height) != judged_by
 
     def committed(self, block: Block, certificate: Certificate) -> None:
         self.sync.committed()
@@ -223,8 +246,8 @@ class Node:
             world = self.world
             world.checkers.on_committed(self.name, block, certificate, self.chain.executed_root())
             for data in block.evidence:
-                accused = decode_evidence(data).parts[0].validator
-                world.on_accused(self, world.names[accused])
+                part = decode_evidence(data).parts[0]
+                world.on_accused(self, world.sets.at(part.height).members[part.validator].institution)
             world.on_decided(self, block, certificate)
             world.trace(f"{self.name} {block.header.height} {block.hash().hex()}")
 

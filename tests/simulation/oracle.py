@@ -13,10 +13,10 @@ from node import codec
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Network
 from node.chain.statements import ViewChangeHead
-from node.chain.validator_set import ValidatorSet
 from node.consensus.messages import NewView, Proposal, ViewChange
 from node.crypto.hashing import Tag, tagged
 from tests.simulation.parts import KeyRing
+from tests.simulation.sets import Sets
 from tests.simulation.turns import Turns
 
 
@@ -28,10 +28,11 @@ def quorum_size(n: int) -> int:
 
 @dataclass(frozen=True)
 class Oracle:
-    """Judges for one network with a fixed set. A judgment is what is wrong, or None."""
+    """Judges for one network, each height by its own set. A judgment is what is wrong, or None."""
 
     network: Network
-    validators: ValidatorSet
+    sets: Sets
+    """Told of every decided block."""
     ring: KeyRing
     turns: Turns
     """Told of every decided block."""
@@ -61,7 +62,7 @@ class Oracle:
         """A quorum of round changes, and the block that they leave possible. (isProposalJustification, round > 0)"""
         head, round_changes = message.head, message.view_changes
         senders = {change.validator for change in round_changes}  # getSetOfRoundChangeSenders
-        if len(senders) != len(round_changes) or len(senders) < quorum_size(len(self.validators)):
+        if len(senders) != len(round_changes) or len(senders) < quorum_size(len(self.sets.at(head.height))):
             return "no quorum of round changes"
         if not all(self.valid_round_change(change, head.height, head.view) for change in round_changes):
             return "a round change is invalid"
@@ -73,7 +74,7 @@ class Oracle:
         assert highest[0].prepared_view is not None
         if not self.is_prepared(message.certificate, head.height, highest[0].prepared_view, head.block_hash):
             return "highest prepared block without a quorum of prepares"
-        views = range(min(head.view, len(self.leaders) + len(self.validators)))
+        views = range(min(head.view, len(self.leaders) + len(self.sets.at(head.height))))
         if not any(self._made_by(message.block, self.proposer(head.height, view)) for view in views):
             return "re-proposal made by no earlier proposer"
         return None
@@ -126,7 +127,10 @@ class Oracle:
         """
         claim = (head.prepared_view, head.prepared_hash)
         digest = self._digest(Tag.VIEW_CHANGE, head.epoch, head.height, head.view, *claim)
-        key = self.validators.members[head.validator].public_key
+        validators = self.sets.at(height)
+        if head.validator >= len(validators):
+            return False
+        key = validators.members[head.validator].public_key
         return (
             (head.height, head.view) == (height, view)
             and view > 0
@@ -139,16 +143,17 @@ class Oracle:
         """Count the distinct members whose signature in a certificate is genuine."""
         place = (certificate.epoch, certificate.height, certificate.view, certificate.block_hash)
         digest = self._digest(tag, *place)
+        validators = self.sets.at(certificate.height)
         good = {
             vote.validator
             for vote in certificate.signatures
-            if vote.validator < len(self.validators)
-            and self.ring.verify(self.validators.members[vote.validator].public_key, digest, vote.signature)
+            if vote.validator < len(validators)
+            and self.ring.verify(validators.members[vote.validator].public_key, digest, vote.signature)
         }
-        return len(good) >= quorum_size(len(self.validators)) and len(good) == len(certificate.signatures)
+        return len(good) >= quorum_size(len(validators)) and len(good) == len(certificate.signatures)
 
     def _made_by(self, block: Block, index: int) -> bool:
-        return block.header.proposer == self.validators.members[index].institution
+        return block.header.proposer == self.sets.at(block.header.height).members[index].institution
 
     def _digest(self, tag: Tag, *fields: object) -> bytes:
         return tagged(tag, codec.encode((self.network.chain_id, self.network.genesis_hash, *fields)))

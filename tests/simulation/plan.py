@@ -84,11 +84,17 @@ class Plan:
     """From here on no loss, no crash, short delays; liars go on lying."""
     storm_ms: tuple[int, ...] = ()
     """When liars flood everybody."""
+    standbys: int = 0
+    """Machines with keys that are in no set at first."""
+    churn: tuple[tuple[int, str], ...] = ()
+    """(time, `join`, `leave` or `swap`): an operator wants to change the validators."""
+    validators_min: int = 0
+    """No set gets smaller than this; 0: than the first."""
 
     @property
     def max_faulty(self) -> int:
-        """f of this network."""
-        return (self.validators - 1) // 3
+        """f of the smallest set of this network."""
+        return ((self.validators_min or self.validators) - 1) // 3
 
 
 def draw(seed: int, *, sizes: tuple[int, ...] = SIZES) -> Plan:
@@ -155,6 +161,11 @@ def _marathon(plan: Plan) -> Plan:
         transaction_every_ms=15,
         heal_ms=30_000,
     )
+
+
+def standby_names(validators: int, standbys: int) -> list[str]:
+    """Return the names of the machines that are in no set at first."""
+    return [f"v{index:02}.example" for index in range(validators, validators + standbys)]
 
 
 def _times(random: Random, n: int, heal_ms: int, count: int) -> tuple[tuple[int, int], ...]:

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.simulation.checkers import Violation
+from tests.simulation.churn import with_churn
 from tests.simulation.labels import Site, Watch
 from tests.simulation.plan import Plan, draw
 from tests.simulation.plants import plants
@@ -33,7 +34,7 @@ class Verdict:
 
 def play(seed: int, *, plant: str | None = None, forks_only: bool = False, watch: bool = False) -> Verdict:
     """Play a seed; with a plant (already applied) the plan is drawn so that the bug can show."""
-    plan = draw(seed) if plant is None else plants()[plant].draw(seed)
+    plan = with_churn(draw(seed)) if plant is None else plants()[plant].draw(seed)
     if not watch:
         return play_plan(plan, forks_only=forks_only)
     watching = Watch()
@@ -56,7 +57,7 @@ def play_plan(plan: Plan, *, forks_only: bool = False) -> Verdict:
         trace=trace,
         heights=max(world.checkers.decided, default=0),
         steps=world.steps,
-        faults=world.faults.tally(),
+        faults=world.faults.tally() + world.churn.tally(),
         refusals=world.rejections,
         views=(world.liveness.views_to_resume, world.liveness.views_of_others),
     )

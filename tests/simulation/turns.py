@@ -3,18 +3,20 @@
 Written from the words of node/consensus/README.md, slowly: each question goes through all missed turns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import cache
 
 from node.chain.block import Block
+from node.chain.rotation import proposer_order
+from node.chain.validator_set import ValidatorSet
 
 
 class Turns:
-    """For one fixed set of validators, given as their names in order of the set."""
+    """For one chain, given the set of each of its heights."""
 
-    def __init__(self, names: Sequence[str], order: Sequence[int]) -> None:
-        self._names = names
-        self._order = order
+    def __init__(self, validators_at: Callable[[int], ValidatorSet]) -> None:
+        """`validators_at` is asked for heights up to one above the highest decided one only."""
+        self._validators_at = validators_at
         self._makers: dict[int, str | None] = {}
         """Original proposer by height."""
         self._late: dict[int, int] = {}
@@ -31,33 +33,45 @@ class Turns:
 
     def proposer(self, height: int, view: int) -> int:
         """Return a validator's index; what decides it are the blocks below `height`."""
-        left = [index for index in self._order if index not in self.passed_over(height)]
+        order = proposer_order(self._validators_at(height))
+        left = [index for index in order if index not in self.passed_over(height)]
         return left[(height + view) % len(left)]
 
     def _passed_over(self, height: int) -> frozenset[int]:
-        count = len(self._names)
+        members = self._validators_at(height).members
+        standing = self._standing(height)
         held = []
-        for index in range(count):
-            strikes, until = self._standing(index, height)
+        for index, member in enumerate(members):
+            strikes, until = standing.get(member.institution, (0, 0))
             if strikes and until >= height:
                 held.append((-strikes, index))
-        faulty = max(k for k in range(count) if 3 * k < count)
+        faulty = max(k for k in range(len(members)) if 3 * k < len(members))
         return frozenset(index for _, index in sorted(held)[:faulty])
 
-    def _standing(self, index: int, height: int) -> tuple[int, int]:
-        """Return how many missed turns are remembered of a validator, and until when it is passed over."""
-        count = len(self._names)
-        strikes = until = 0
+    def _standing(self, height: int) -> dict[str, tuple[int, int]]:
+        """Return of whom how many missed turns are remembered at a height, and until when each is passed over."""
+        standing: dict[str, tuple[int, int]] = {}
         for missed in self._late:
-            if missed > height - 2 or index not in self._missed(missed):  # block height − 1 tells of height − 2
+            if missed > height - 2 or not self._missed(missed):  # block height − 1 tells of height − 2
                 continue
-            if missed + 1 > until + 32 * count:
-                strikes = 0
-            strikes = min(strikes + 1, 4)
-            until = missed + 16 * count * 2**strikes
-        return strikes, until
+            names = [member.institution for member in self._validators_at(missed).members]
+            count = len(names)
+            standing = {
+                name: (strikes, until)
+                for name, (strikes, until) in standing.items()
+                if name in names and missed + 1 <= until + 32 * count
+            }
+            for name in self._missed(missed):
+                strikes = min(standing.get(name, (0, 0))[0] + 1, 4)
+                standing[name] = (strikes, missed + 16 * count * 2**strikes)
+        return standing
 
-    def _who_missed(self, height: int) -> frozenset[int]:
-        turns = min(self._late[height], len(self._names))
-        had_turns = {self.proposer(height, view) for view in range(turns)}
-        return frozenset(index for index in had_turns if self._names[index] != self._makers[height])
+    def _who_missed(self, height: int) -> frozenset[str]:
+        """Return the names of those whose turn went by; at the last height of a set nobody's."""
+        validators = self._validators_at(height)
+        if validators != self._validators_at(height + 1):
+            return frozenset()
+        names = [member.institution for member in validators.members]
+        turns = min(self._late[height], len(names))
+        had_turns = {names[self.proposer(height, view)] for view in range(turns)}
+        return frozenset(name for name in had_turns if name != self._makers[height])

@@ -2,7 +2,8 @@
 
 A transaction is any non-empty byte string; it may be included once. The state maps each to the height
 that included it, and the state root is a hash over that map in order of inclusion, so two chains with
-the same root executed the same transactions in the same order.
+the same root executed the same transactions in the same order. One kind of transaction changes the
+validators (membership.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,13 +22,14 @@ from node.errors import Reason, Rejected, StorageError
 from node.limits import EVIDENCE_PER_BLOCK_MAX
 from node.primitives import NO_HASH, Hash
 from tests.simulation.disk import SimulatedDisk
+from tests.simulation.membership import Membership, first_membership
 
 BLOCK_TRANSACTIONS = 8
 CHAIN_ID = "simulation.pila"
 
 
 def genesis_header(validators: ValidatorSet, timestamp_ms: int) -> Header:
-    """Return header 0 of a chain in which these validators vote for ever."""
+    """Return header 0 of a chain in which these validators vote first."""
     return Header(
         version=PROTOCOL_VERSION,
         chain_id=CHAIN_ID,
@@ -56,6 +58,8 @@ class Archive(SimulatedDisk):
         self.state_root: Hash | None = None
         self.demerits: Demerits = NO_DEMERITS
         self.recorded: dict[tuple[str, Place], int] = {}
+        self.memberships: list[Membership] = []
+        """In the state after each block."""
         self._rotten_height = 0
 
     def append(self, block: Block, certificate: Certificate, change: "Change") -> None:
@@ -65,6 +69,7 @@ class Archive(SimulatedDisk):
         self.state.update(dict.fromkeys(block.transactions, block.header.height))
         self.state_root, self.demerits = change.state_root, change.demerits
         self.recorded.update(change.recorded)
+        self.memberships.append(change.membership)
         self.after_write()
 
     def rot(self, random: Random) -> bool:
@@ -92,6 +97,7 @@ class Change:
     state_root: Hash
     demerits: Demerits
     recorded: dict[tuple[str, Place], int]
+    membership: Membership
 
 
 class TwinChain:
@@ -111,7 +117,7 @@ class TwinChain:
         """Good evidence that waits for a block."""
         self.mempool: dict[bytes, None] = {}
         self._genesis = genesis
-        self._validators = validators
+        self._first_membership = first_membership(validators)
         self._verify_digest = verify_digest
         self._valid: dict[Hash, Hash] = {}
         """State root after each block validated on the present head."""
@@ -138,7 +144,10 @@ class TwinChain:
 
     def validators_at(self, height: int) -> ValidatorSet:
         assert height <= self.head.height + 1
-        return self._validators
+        return self._membership_after(max(0, height - 1)).validators
+
+    def _membership_after(self, height: int) -> Membership:
+        return self.archive.memberships[height - 1] if height else self._first_membership
 
     def has_pending(self) -> bool:
         return bool(self.mempool) or bool(self._evidence)
@@ -181,8 +190,8 @@ class TwinChain:
             evidence_root=evidence_root(evidence),
             state_root=root,
             receipts_root=EMPTY_ROOT,
-            validators_hash=self._validators.hash,
-            next_validators_hash=self._validators.hash,
+            validators_hash=self.validators_at(height).hash,
+            next_validators_hash=self._next_validators(transactions, height).hash,
             parent_certificate_hash=certificate_hash(parent_certificate),
             proposer=proposer,
         )
@@ -208,7 +217,9 @@ class TwinChain:
             raise Rejected(Reason.BAD_TIMESTAMP, f"{header.timestamp_ms} after {head.timestamp_ms}")
         if (header.version, header.chain_id, header.epoch) != (PROTOCOL_VERSION, CHAIN_ID, 0):
             raise Rejected(Reason.WRONG_CHAIN, header.chain_id)
-        if {header.validators_hash, header.next_validators_hash} != {self._validators.hash}:
+        following = self._next_validators(block.transactions, header.height)
+        expected = (self.validators_at(header.height).hash, following.hash)
+        if (header.validators_hash, header.next_validators_hash) != expected:
             raise Rejected(Reason.WRONG_ROOT, "validators hash")
         self._check_parent_certificate(block)
         if any(not transaction or transaction in self.state for transaction in block.transactions) or len(
@@ -257,10 +268,14 @@ class TwinChain:
     def _change(self, block: Block) -> Change:
         height, demerits = block.header.height, self.demerits
         if block.parent_certificate is not None:
-            demerits = demerits_after(demerits, self._validators, self.head, block.parent_certificate)
+            demerits = demerits_after(demerits, self.validators_at(height), self.head, block.parent_certificate)
         offences = map(self._judge, block.evidence)
         recorded = {(offence.institution, offence.place): height for offence in offences}
-        return Change(self._root_after(block.transactions, height), demerits, recorded)
+        membership = self._membership_after(height - 1).after(height, block.transactions)
+        return Change(self._root_after(block.transactions, height), demerits, recorded, membership)
+
+    def _next_validators(self, transactions: Sequence[bytes], height: int) -> ValidatorSet:
+        return self._membership_after(height - 1).after(height, transactions).validators
 
     def block_at(self, height: int) -> tuple[Block, Certificate] | None:
         return self.archive.read(height)
@@ -279,7 +294,7 @@ class TwinChain:
             certificate.block_hash,
         ):
             raise Rejected(Reason.BAD_CERTIFICATE, "parent certificate is for something else")
-        certificate.check(self.network, self._validators, self._verify_digest)
+        certificate.check(self.network, self.validators_at(self.head.height), self._verify_digest)
 
     def _judge(self, data: bytes) -> Offence:
         return judge(data, self.network, 0, self.head.height + 1, self.validators_at, self._verify_digest)

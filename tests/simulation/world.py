@@ -13,11 +13,12 @@ from random import Random
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate
-from node.chain.rotation import Rotation, RotationOf, proposer_order
+from node.chain.rotation import Rotation, RotationOf
 from node.errors import Rejected, StorageError
 from tests.simulation.backends import Backend, LedgerBackend, TwinBackend
 from tests.simulation.bounds import judge_bounds
 from tests.simulation.checkers import Checkers, Violation
+from tests.simulation.churn import Churn
 from tests.simulation.faults import Faults
 from tests.simulation.liars.attacker import Conspiracy
 from tests.simulation.liars.repertoire import COLLUSIONS
@@ -27,7 +28,8 @@ from tests.simulation.machine import Node
 from tests.simulation.network import Network
 from tests.simulation.oracle import Oracle
 from tests.simulation.parts import KeyRing, SimulatedCrash
-from tests.simulation.plan import Plan
+from tests.simulation.plan import Plan, standby_names
+from tests.simulation.sets import Sets
 from tests.simulation.turns import Turns
 from tests.simulation.wire import sharing
 
@@ -67,24 +69,28 @@ class World:
         self._times: list[int] = []
         self.network = Network(plan, self.random)
         n = plan.validators
-        self.ring = KeyRing(n, plan.seed, real=plan.real_signatures)
-        self.backend: Backend = LedgerBackend(self.ring) if plan.real_ledger else TwinBackend(self.ring)
+        self.ring = KeyRing(n + plan.standbys, plan.seed, real=plan.real_signatures)
+        self.backend: Backend = LedgerBackend(self.ring) if plan.real_ledger else TwinBackend(self.ring, n)
         self.validators = self.backend.validators
         self.validators.check()
         names = [member.institution for member in self.validators.members]
+        names += standby_names(n, plan.standbys)
+        self.seats = {name: seat for seat, name in enumerate(names)}
+        """Number of the key of everybody who is or may become a validator."""
         self.names = [*names, *(["observer.example"] if plan.observer else twins)]
         self.machines: dict[str, list[int]] = {}
         """Which machines run under a name: two where a validator has a twin."""
         for index, name in enumerate(self.names):
             self.machines.setdefault(name, []).append(index)
-        turns = Turns(names, proposer_order(self.validators))
-        oracle = Oracle(self.backend.network, self.validators, self.ring, turns)
+        self.sets = Sets(self.validators)
+        oracle = Oracle(self.backend.network, self.sets, self.ring, Turns(self.sets.at))
         self.checkers = Checkers(oracle, forks_only)
         self.conspiracy = Conspiracy(
             plan.attacks, self.ring, is_shared=any(name in plan.attacks for name in COLLUSIONS)
         )
         self.links = Links(self)
         self.faults = Faults(self)
+        self.churn = Churn(self)
         self.liveness = Liveness(self)
         self.nodes: list[Node] = []
         for index in range(len(self.names)):
@@ -105,6 +111,7 @@ class World:
             self.schedule(0, node, self.start, node)
         self.schedule(1, None, self._submit)
         self.faults.plan()
+        self.churn.plan()
         self.run_until(lambda: self.time_ms >= plan.heal_ms)
         self.faults.heal()
         self._gossip_again()
@@ -189,7 +196,7 @@ class World:
         healed = self.time_ms >= self.plan.heal_ms
         for node in self.nodes:
             if healed or self.random.randrange(100) >= self.plan.loss_percent:
-                self.schedule(self.random.randint(1, 60), node, self._take, node, transaction)
+                self.schedule(self.random.randint(1, 60), node, self.take, node, transaction)
         every_ms = self.plan.transaction_every_ms
         self.schedule(self.random.randint(every_ms // 2, every_ms * 2), None, self._submit)
 
@@ -199,10 +206,10 @@ class World:
             transaction = self.backend.transaction(number)
             if transaction not in self.checkers.acknowledged:
                 for node in self.nodes:
-                    self.schedule(self.random.randint(1, 60), node, self._take, node, transaction)
+                    self.schedule(self.random.randint(1, 60), node, self.take, node, transaction)
 
     @staticmethod
-    def _take(node: Node, transaction: bytes) -> None:
+    def take(node: Node, transaction: bytes) -> None:
         if node.is_up and node.chain.take(transaction):
             node.replica.on_transactions_pending()
 
