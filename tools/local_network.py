@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,9 @@ START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 30.0
 FIRST_PORT: Final = 8_600
 LAST_PORT: Final = 60_000
+_PILA: Final = (sys.executable, "-m", "tools.pila")
+_ENDS_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+"""Nodes would outlive a program that was killed. It is the thread which starts them that counts."""
 
 
 class LocalNetwork:
@@ -64,7 +68,7 @@ class LocalNetwork:
             home = self.nodes[index].home
             with (home / "node.log").open("ab") as log:
                 self._processes[index] = subprocess.Popen(
-                    [*self.prefixes.get(index, ()), sys.executable, "-m", "tools.pila", "start", "--home", str(home)],
+                    [*_ENDS_WITH_US, *self.prefixes.get(index, ()), *_PILA, "start", "--home", str(home)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -138,8 +137,6 @@ def arena(
             network.prefixes[index] = [
                 *network.prefixes[index],
                 *(disks[index].prefix if index in disks else ()),
-                # A node must not outlive a test that was killed.
-                *(("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()),
                 *(clocks.prefix(index) if clocks else ()),
             ]
         stack.enter_context(harness.watched(network))
