@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from node.chain.statements import Prepare
+from node.chain.statements import Commit, Prepare
 from node.consensus.messages import Message, Proposal, header_of
 from node.errors import StorageError
 from tests.simulation.bounds import judge_bounds
@@ -20,6 +20,11 @@ CLOCK_OFF_MAX_MS = 900
 STORM_MS = 1_000
 """After it the flood has arrived."""
 RESTART_MS = (1, 2_500)
+QUICK_MS = (1, 50)
+WIPED_COMMITS = 0.2
+"""Share of Commits after which records are lost, in the plans that do so."""
+WIPED_CHAINS = 0.7
+"""Share of these after which the chain is gone too."""
 REPAIR_MS = (500, 5_000)
 """How long an operator takes who moves a damaged disk away."""
 
@@ -109,26 +114,33 @@ class Faults:
     # Disks
 
     def _lose_records(self, node: "Node") -> None:
-        if not self._may_fail(node):
-            return
-        self.lose_records(node)
+        if self._may_fail(node):
+            self.lose_records(node)
 
-    def lose_records(self, node: "Node") -> None:
+    def _lose_everything(self, node: "Node") -> None:
+        if self._may_fail(node):
+            self.lose_records(node, QUICK_MS)
+            if self._world.random.random() < WIPED_CHAINS:
+                self.lose_chain(node)
+
+    def lose_records(self, node: "Node", after_ms: tuple[int, int] = RESTART_MS) -> None:
         """The operator has lost journal and signer's record: the key may have signed anything."""
         self.counts["records lost"] += 1
         if node.is_up:
-            self._restart(node, RESTART_MS)
+            self._restart(node, after_ms)
         self._forget(node)
 
     def on_said(self, node: "Node", message: Message) -> None:
-        """Hit a validator where it hurts: it voted at a height that nobody else has reached, and forgets that."""
-        if not isinstance(message, Prepare | Proposal) or self._world.time_ms >= self._world.plan.heal_ms:
+        """Hit a validator where it hurts: it voted where nobody else has been, or has committed, and forgets that."""
+        world = self._world
+        if not isinstance(message, Prepare | Proposal | Commit) or world.time_ms >= world.plan.heal_ms:
             return
         height = header_of(message).height
-        others = [other for other in self._world.honest() if other is not node and other.seat is not None]
-        if others and all(other.height < height - 1 for other in others) and self._may_fail(node):
-            self.counts["records lost by the first"] += 1
-            self._world.schedule(0, None, self.lose_records, node)
+        others = [other for other in world.honest() if other is not node and other.seat is not None]
+        is_first = bool(others) and all(other.height < height - 1 for other in others)
+        is_chosen = isinstance(message, Commit) and world.random.random() < WIPED_COMMITS
+        if is_first or is_chosen:
+            world.schedule(0, None, self._lose_everything, node)
 
     def _forget(self, node: "Node") -> None:
         self._without_records.add(node.index)

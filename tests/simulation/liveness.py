@@ -48,11 +48,11 @@ class Liveness:
         self._judge_views(head, reached)
 
     def _judge_views(self, head: int, reached: int) -> None:
-        """At most f proposers in a row lie or listen; the view in which the faults end may be lost besides."""
+        """At most f proposers in a row lie or listen; one more view may go by while others still catch up."""
         views, most = self._world.checkers.views, self._world.plan.max_faulty
         self.views_to_resume = max(0, views[head + 1] - reached)
         self.views_of_others = max(views[height] for height in range(head + 2, head + PROGRESS_HEIGHTS + 1))
-        if self.views_to_resume > most + 1 or self.views_of_others > most:
+        if max(self.views_to_resume, self.views_of_others) > most + 1:
             raise Violation(
                 f"progress: {self.views_to_resume} more views to decide height {head + 1}, "
                 f"later heights up to view {self.views_of_others}, with {most} faulty"

@@ -205,7 +205,7 @@ class Node:
         if self.is_judged:
             message = decoded(payload)
             self.world.checkers.on_sent(self, message)
-            if self.world.plan.wipes_the_first:
+            if self.world.plan.wipes_voters:
                 self.world.faults.on_said(self, message)
         for receiver in receivers:
             self.world.transmit(self.index, receiver, payload)

@@ -75,8 +75,8 @@ class Plan:
     """(time, validator): loses its journal and its signer's record, if fewer than f others lie or listen then."""
     rots: tuple[tuple[int, int, str], ...]
     """(time, validator, disk): a bit flips in the `journal`, the `signer` record or the `chain`; same condition."""
-    wipes_the_first: bool
-    """A validator that is the only one to have decided a height loses its records when it votes at the next one."""
+    wipes_voters: bool
+    """Validators lose their records right after a vote that binds them: a Commit, or any vote where they are alone."""
     observer: bool
     """A node without a key follows."""
     transaction_every_ms: int
@@ -104,13 +104,14 @@ def draw(seed: int, *, sizes: tuple[int, ...] = SIZES) -> Plan:
     is_marathon = not real_ledger and random.random() < 0.015
     n = sizes[0] if real_ledger or is_marathon else random.choice(sizes)
     f = (n - 1) // 3
-    hurt = tuple((kind, random.choice((40, 70, 95))) for kind in random.choice(HURT))
+    wipes_voters = random.random() < 0.12
+    hurt = tuple((kind, random.choice((40, 70, 95))) for kind in ((3, 8) if wipes_voters else random.choice(HURT)))
     heal_ms = random.randrange(8_000, 25_000) if hurt else random.randrange(4_000, 14_000)
     is_long = random.random() < 0.06
     if is_long:
         heal_ms = random.randrange(60_000, 180_000)
     order = random.sample(range(n), n)
-    liars = tuple(sorted(order[: random.choice((0, f, f, random.randint(0, f)))]))
+    liars = tuple(sorted(order[: 0 if wipes_voters else random.choice((0, f, f, random.randint(0, f)))]))
     attacks = random.sample(ATTACKS, random.randint(1, 5))
     if len(liars) > 1 and random.random() < 0.5:
         attacks.append(random.choice(COLLUSIONS))
@@ -138,7 +139,7 @@ def draw(seed: int, *, sizes: tuple[int, ...] = SIZES) -> Plan:
             (time_ms, index, random.choice(("journal", "signer", "chain")))
             for time_ms, index in _times(random, n, heal_ms, random.choice((0, 0, 0, 1, 2)))
         ),
-        wipes_the_first=random.random() < 0.12,
+        wipes_voters=wipes_voters,
         observer=random.random() < 0.2,
         transaction_every_ms=random.choice((60, 250, 700, 3_000)) * (4 if is_long else 1),
         heal_ms=heal_ms,
@@ -238,7 +239,7 @@ def quiet(validators: int, *, machines: int | None = None, scripted_ms: int = 1,
         kills=(),
         wipes=(),
         rots=(),
-        wipes_the_first=False,
+        wipes_voters=False,
         observer=False,
         transaction_every_ms=1_000,
         heal_ms=scripted_ms,
