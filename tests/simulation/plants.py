@@ -2,7 +2,8 @@
 
 A plant is a small edit of production source, made while it is planted: the function's text with one thing
 replaced is compiled, and the function runs that code instead. An edit that no longer fits is an error, so the
-plants stay what they say while the code changes. Which bugs there are: planted_rules.py, planted_records.py.
+plants stay what they say while the code changes. Which bugs there are: planted_rules.py,
+planted_records.py, planted_churn.py.
 """
 
 import importlib
@@ -86,10 +87,11 @@ class Plant:
 
 def plants() -> dict[str, Plant]:
     """Return all plants by name."""
+    from tests.simulation.planted_churn import CHURN
     from tests.simulation.planted_records import RECORDS
     from tests.simulation.planted_rules import RULES
 
-    return {**RULES, **RECORDS}
+    return {**RULES, **RECORDS, **CHURN}
 
 
 @contextmanager

@@ -43,6 +43,9 @@ WITNESSES = [
     ("safe-start-early", 245, "double vote: "),
     ("safe-start-at-once", 44, "evidence: "),
     ("sync-unchecked", 65, "validity: "),
+    ("one-set-for-all", 0, "refusal: "),
+    ("newest-key", 0, "refusal: "),
+    ("turns-of-another-set", 0, "oracle: not signed by the proposer"),
 ]
 SCENARIOS = {"timer-for-exactly-this-view", "join-nobody"}
 """A named scenario is their witness: random seeds rarely bring about what they need."""
