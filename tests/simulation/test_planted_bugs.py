@@ -43,7 +43,7 @@ WITNESSES = [
     ("safe-start-early", 245, "double vote: "),
     ("safe-start-at-once", 44, "evidence: "),
     ("sync-unchecked", 65, "validity: "),
-    ("one-set-for-all", 0, "refusal: "),
+    ("one-set-for-all", 3, "refusal: "),
     ("newest-key", 0, "refusal: "),
     ("turns-of-another-set", 0, "oracle: not signed by the proposer"),
 ]
