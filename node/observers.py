@@ -9,26 +9,24 @@ from typing import Final
 from node.chain.answers import Committed
 from node.chain.block import Block
 from node.chain.certificate import Certificate
-from node.chain.statements import Prepare
+from node.chain.statements import Commit, Prepare
 from node.channels import Channel
 from node.clock import monotonic_seconds, wall_ms
 from node.consensus.effects import Effect, ReportEquivocation, SignAndBroadcast
 from node.consensus.inputs import HeightStarted, Input, MessageReceived, MessageSigned, TransactionsPending
-from node.consensus.messages import BlockReply, BlockRequest, Decided, NewView, Proposal, Status, ViewChange
+from node.consensus.messages import NewView, Proposal, Status, ViewChange, header_of
 from node.errors import Rejected
 from node.limits import LOG_CAUSES_MAX, ROUND_VIEWS_MAX
 from node.log import get_logger
 from node.metrics import Metrics
 from node.p2p.observer import PeerIdentity
-from node.primitives import InstitutionId, View
+from node.primitives import Height, InstitutionId, View
 from node.rounds import Round
 from node.witness import Witness
 
 QUIET_SECONDS: Final = 1.0
 SLOW_SECONDS: Final = 5.0
 """A height that took longer is told in one line, as is every one that needed another view."""
-_SAY_NOTHING_NEW: Final = (Status, Decided, BlockRequest, BlockReply)
-"""Messages that come also where nothing is to be decided."""
 _CHANNEL_NAMES: Final = {int(channel): channel.name.lower() for channel in Channel}
 
 
@@ -65,6 +63,7 @@ class ConsensusObserver:
         """When the proposal being decided was accepted."""
         self.witness = Witness()
         self._look: Callable[[], Round] | None = None
+        self._height: Height = 0
         self._busy_seconds: float | None = None
         """Since when there is something to decide at this height."""
         self._entered: dict[View, float] = {}
@@ -130,14 +129,16 @@ class ConsensusObserver:
     def _note_time(self, event: Input) -> None:
         """Note when a height had something to decide."""
         match event:
-            case HeightStarted(has_pending=has_pending):
+            case HeightStarted(head=head, has_pending=has_pending):
+                self._height = head.height + 1
                 self._busy_seconds = monotonic_seconds() if has_pending else None
                 self._entered.clear()
                 return
             case TransactionsPending() | MessageSigned():
                 pass
-            case MessageReceived(message=message) if not isinstance(message, _SAY_NOTHING_NEW):
-                pass
+            case MessageReceived(message=Proposal() | NewView() | Prepare() | Commit() | ViewChange() as message):
+                if header_of(message).height != self._height:  # a late vote of the height below
+                    return
             case _:
                 return
         if self._busy_seconds is None:

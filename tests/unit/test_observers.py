@@ -11,10 +11,10 @@ import structlog
 from node import observers
 from node.chain.certificate import Certificate, Phase
 from node.chain.rules.catalogue import DefinitionPublish
-from node.chain.statements import Prepare, ProposalHead, ViewChangeHead
+from node.chain.statements import Commit, Prepare, ProposalHead, ViewChangeHead
 from node.channels import Channel
 from node.consensus.effects import SignAndBroadcast
-from node.consensus.inputs import MessageReceived, TransactionsPending
+from node.consensus.inputs import HeightStarted, MessageReceived, TransactionsPending
 from node.consensus.messages import UNSIGNED, Proposal, ViewChange
 from node.errors import Reason, Rejected
 from node.log import configure
@@ -258,3 +258,19 @@ def test_a_height_that_took_long_is_told_and_a_quick_one_is_not(
     clock[0] += seconds
     watching.committed(definition, a_certificate(0))
     assert [name for name, _ in events(log)] == ["slow height"] * is_told
+
+
+def test_a_late_vote_of_the_height_below_makes_no_idle_height_slow(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fourth Commit of a height comes after three decided it; a minute later the heartbeat is no slow height."""
+    clock = [0.0]
+    monkeypatch.setattr(observers, "monotonic_seconds", lambda: clock[0])
+    watching = ConsensusObserver(Metrics(), is_verbose=False)
+    watching.attach(lambda: a_height(0, silent=()))
+    head, validators = TestChain().ledger.head, TestChain().ledger.validators_at(1)
+    watching.stepped(HeightStarted(5, head, None, 0, validators, has_pending=False), ())
+    watching.stepped(MessageReceived(5, "d.example", Commit(0, head.height, 0, bytes(32), 3, bytes(64))), ())
+    clock[0] = 60.0
+    watching.committed(definition, a_certificate(0))
+    assert events(log) == []

@@ -114,7 +114,13 @@ def connected(*institutions: str) -> list[PeerInfo]:
         ((SDES, ITLEON, UGTO), None, (), False, "The network decides; no validator is missing."),
         ((SDES, ITLEON), None, (UGTO,), False, f"The network decides, though these are missing: {UGTO}."),
         ((SDES, ITLEON), 20_000, (UGTO,), False, f"The network decides, though these are missing: {UGTO}."),
-        ((SDES, ITLEON), 20_001, (UGTO,), True, f"The word of these is missing: {UGTO}; nothing has been decided since."),
+        (
+            (SDES, ITLEON),
+            20_001,
+            (UGTO,),
+            True,
+            f"The word of these is missing: {UGTO}; nothing has been decided since.",
+        ),
         (
             (SDES,),
             20_001,
