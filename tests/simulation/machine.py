@@ -115,7 +115,7 @@ class Node:
         self.chain = world.backend.open(self.archive)
         self.chain.on_new_head = self.on_new_head
         self._judge_what_was_committed_last()
-        verify = SignatureCache(world.ring.verify)
+        verify = SignatureCache(world.ring.verify) if world.plan.real_signatures else world.signatures
         self.replica = Replica(
             institution=self.name,
             chain=self.chain,

@@ -14,6 +14,7 @@ from random import Random
 from node.chain.block import Block
 from node.chain.certificate import Certificate
 from node.chain.rotation import Rotation, RotationOf
+from node.crypto.verified import SignatureCache
 from node.errors import Rejected, StorageError
 from tests.simulation.backends import Backend, LedgerBackend, TwinBackend
 from tests.simulation.bounds import judge_bounds
@@ -70,6 +71,8 @@ class World:
         self.network = Network(plan, self.random)
         n = plan.validators
         self.ring = KeyRing(n + plan.standbys, plan.seed, real=plan.real_signatures)
+        self.signatures = SignatureCache(self.ring.verify)
+        """Machines share it, except where signatures are real."""
         self.backend: Backend = LedgerBackend(self.ring) if plan.real_ledger else TwinBackend(self.ring, n)
         self.validators = self.backend.validators
         self.validators.check()
