@@ -20,6 +20,10 @@ CHURN_PERCENT = 20
 """Of all seeds."""
 KEYS_HELD = 4
 RETRY_MS = 300
+WIPE_PERCENT = 40
+"""Of changes, in runs in which records are lost, somebody has just lost its own and listens."""
+LISTENING_MS = (0, 4_000)
+"""How long before the change."""
 VALIDATORS_UNDER_CHURN_MAX = 10
 
 
@@ -108,7 +112,12 @@ class Churn:
             return
         self._asked = tuple(self._made(kind))
         world.checkers.submitted.update(self._asked)
-        self._gossip(self._asked)
+        if world.plan.wipes and world.random.randrange(100) < WIPE_PERCENT:
+            keyed = [node for node in world.nodes if node.seat is not None]
+            world.faults.lose_records_where_bearable(world.random.choice(keyed))
+            world.schedule(world.random.randrange(*LISTENING_MS), None, self._gossip, self._asked)
+        else:
+            self._gossip(self._asked)
 
     def _made(self, kind: str) -> list[bytes]:
         """Return the transactions of a change; where the set is large, of several members at once."""

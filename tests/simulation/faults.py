@@ -47,7 +47,7 @@ class Faults:
         for time_ms, index in plan.kills:
             world.schedule(time_ms, None, self._cut_power, world.nodes[index])
         for time_ms, index in plan.wipes:
-            world.schedule(time_ms, None, self._lose_records, world.nodes[index])
+            world.schedule(time_ms, None, self.lose_records_where_bearable, world.nodes[index])
         for time_ms, index, disk in plan.rots:
             world.schedule(time_ms, None, self._rot, world.nodes[index], disk)
         for time_ms, index, step_ms in plan.clock_steps:
@@ -113,7 +113,8 @@ class Faults:
 
     # Disks
 
-    def _lose_records(self, node: "Node") -> None:
+    def lose_records_where_bearable(self, node: "Node") -> None:
+        """Lose them unless too much is lost already."""
         if self._may_fail(node):
             self.lose_records(node)
 

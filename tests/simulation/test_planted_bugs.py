@@ -44,7 +44,7 @@ WITNESSES = [
     ("safe-start-at-once", 44, "evidence: "),
     ("sync-unchecked", 65, "validity: "),
     ("one-set-for-all", 3, "refusal: "),
-    ("newest-key", 0, "refusal: "),
+    ("newest-key", 2, "refusal: "),
     ("turns-of-another-set", 0, "oracle: not signed by the proposer"),
 ]
 SCENARIOS = {"timer-for-exactly-this-view", "join-nobody"}
