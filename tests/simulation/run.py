@@ -1,7 +1,9 @@
 """Play one seed and say what came of it."""
 
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.simulation.checkers import Violation
 from tests.simulation.churn import with_churn
@@ -51,6 +53,9 @@ def play_plan(plan: Plan, *, forks_only: bool = False) -> Verdict:
         trace = world.run()
     except Violation as found:
         violation = str(found)
+    except Exception as error:  # noqa: BLE001 – whatever stops a replica is a finding, and its seed must be known
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        violation = f"error: {type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
     return Verdict(
         seed=plan.seed,
         violation=violation,

@@ -124,7 +124,8 @@ class World:
         for node in self.honest():
             judge_bounds(node)
             self.checkers.on_stopped(node)
-            self.checkers.on_finished(node)
+            if not node.archive.is_rotten:  # what nobody has read yet is found when somebody does
+                self.checkers.on_finished(node)
         self.trace(f"{self.time_ms} {self.steps} {sorted(self.rejections.items())}")
         return self._trace.hexdigest()
 
