@@ -152,6 +152,12 @@ class Checkers:
         if refused and not self.forks_only:
             raise Violation(f"signer: {node.name} was asked {refused} times to contradict what it had signed")
 
+    def forget_below(self, height: int) -> None:
+        """Let go of what was said at heights that nobody will work on again, in a run of many."""
+        for held in (self._said, self._left, self._statements, self._prepared):
+            for place in [place for place in held if place[1] < height]:
+                del held[place]
+
     def on_finished(self, node: "Node") -> None:
         """Judge what an honest node holds at the end: every acknowledged transaction, once, where it was."""
         included, height = node.chain.included(), node.height

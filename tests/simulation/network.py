@@ -4,7 +4,7 @@ from random import Random
 
 from node.chain.statements import Commit, Prepare
 from node.consensus.messages import NewView, Proposal, ViewChange, header_of
-from tests.simulation.plan import Plan, RoundFault
+from tests.simulation.plan import HOUR_MS, Partition, Plan, RoundFault
 from tests.simulation.wire import decoded
 
 KIND_BYTE = 2
@@ -21,6 +21,8 @@ class Network:
         self._may_part = bool(plan.partitions)
         self._loss_of_kind = dict(plan.loss_by_kind)
         self._faulty_kinds = {kind for fault in plan.round_faults for kind in fault.kinds}
+        self._from_ms = self._until_ms = 0
+        self._active: list[Partition] = []
         self.lost = 0
 
     def delays(self, time_ms: int, sender: int, receiver: int, payload: bytes) -> tuple[int, ...]:
@@ -59,10 +61,17 @@ class Network:
 
     def are_parted(self, time_ms: int, sender: int, receiver: int) -> bool:
         """Tell whether a partition lies between two machines now."""
-        return any(
-            partition.from_ms <= time_ms < partition.until_ms and partition.parts(sender, receiver)
-            for partition in self._plan.partitions
-        )
+        if not self._from_ms <= time_ms < self._until_ms:
+            self._look_at_partitions(time_ms)
+        return any(partition.parts(sender, receiver) for partition in self._active)
+
+    def _look_at_partitions(self, time_ms: int) -> None:
+        """Find the partitions of now, and until when they stay the same: a long run has hundreds."""
+        partitions = self._plan.partitions
+        edges = [edge for partition in partitions for edge in (partition.from_ms, partition.until_ms)]
+        self._from_ms = max((edge for edge in edges if edge <= time_ms), default=0)
+        self._until_ms = min((edge for edge in edges if edge > time_ms), default=time_ms + HOUR_MS)
+        self._active = [partition for partition in partitions if partition.from_ms <= time_ms < partition.until_ms]
 
     def _is_round_fault(self, sender: int, receiver: int, kind: int, payload: bytes) -> bool:
         message = decoded(payload)

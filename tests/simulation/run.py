@@ -47,7 +47,11 @@ def play(seed: int, *, plant: str | None = None, forks_only: bool = False, watch
 
 def play_plan(plan: Plan, *, forks_only: bool = False) -> Verdict:
     """Play a plan."""
-    world = World(plan, forks_only=forks_only)
+    return play_world(World(plan, forks_only=forks_only))
+
+
+def play_world(world: World) -> Verdict:
+    """Play a world to its end."""
     violation, trace = None, ""
     try:
         trace = world.run()
@@ -57,7 +61,7 @@ def play_plan(plan: Plan, *, forks_only: bool = False) -> Verdict:
         place = traceback.extract_tb(error.__traceback__)[-1]
         violation = f"error: {type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
     return Verdict(
-        seed=plan.seed,
+        seed=world.plan.seed,
         violation=violation,
         trace=trace,
         heights=max(world.checkers.decided, default=0),
