@@ -14,7 +14,6 @@ from random import Random
 from node.chain.block import Block
 from node.chain.certificate import Certificate
 from node.chain.rotation import Rotation, RotationOf
-from node.crypto.verified import SignatureCache
 from node.errors import Rejected, StorageError
 from tests.simulation.backends import Backend, LedgerBackend, TwinBackend
 from tests.simulation.bounds import judge_bounds
@@ -28,7 +27,7 @@ from tests.simulation.liveness import Liveness
 from tests.simulation.machine import Node
 from tests.simulation.network import Network
 from tests.simulation.oracle import Oracle
-from tests.simulation.parts import KeyRing, SimulatedCrash
+from tests.simulation.parts import KeyRing, SharedSignatures, SimulatedCrash
 from tests.simulation.plan import Plan, standby_names
 from tests.simulation.sets import Sets
 from tests.simulation.turns import Turns
@@ -71,7 +70,7 @@ class World:
         self.network = Network(plan, self.random)
         n = plan.validators
         self.ring = KeyRing(n + plan.standbys, plan.seed, real=plan.real_signatures)
-        self.signatures = SignatureCache(self.ring.verify)
+        self.signatures = SharedSignatures(self.ring.verify)
         """Machines share it, except where signatures are real."""
         self.backend: Backend = LedgerBackend(self.ring) if plan.real_ledger else TwinBackend(self.ring, n)
         self.validators = self.backend.validators
