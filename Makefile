@@ -50,7 +50,8 @@ demo: $(INSTALLED)  ## Four validators that issue, revoke, stack and verify; ONC
 	$(BIN)/pila demo $(if $(filter-out 0,$(ONCE)),--once)
 
 test: $(INSTALLED)  ## The whole suite: unit, architecture, scenarios, simulation, functional
-	$(PYTEST) -n 2 --dist loadfile -m "not interop and not browser" $(PYTEST_ARGS)
+	$(PYTEST) -n 2 --dist loadfile -m "not functional and not interop and not browser" $(PYTEST_ARGS)
+	$(PYTEST) -m functional $(PYTEST_ARGS)
 
 check: $(INSTALLED)  ## Format, lint, types, import contracts, spelling; no tests
 	$(BIN)/ruff format --check .
