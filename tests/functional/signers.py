@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -35,10 +36,17 @@ class SignerProcess:
         """Start it and wait until it listens."""
         self._process = harness.start_pila("signer", "run", "--home", self.home, log=self.home / "signer.log")
         deadline = time.monotonic() + harness.PATIENCE_S
-        while not (self.home / "signer.sock").is_socket():
+        while not self._listens():
             assert self._process.poll() is None, (self.home / "signer.log").read_text(encoding="utf-8")
             assert time.monotonic() < deadline, "the signer does not listen"
             time.sleep(0.02)
+
+    def _listens(self) -> bool:
+        """Whether it takes a connection; the file of its socket may be left over from before."""
+        with socket.socket(socket.AF_UNIX) as caller, contextlib.suppress(OSError):
+            caller.connect(str(self.home / "signer.sock"))
+            return True
+        return False
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
