@@ -205,17 +205,19 @@ class Issuer:
         return tx_id
 
 
-def publish(network: LocalNetwork, institution: str, slug: str, *, keys: int = 1, through: int = 0) -> Issuer:
-    """Let an institution publish a definition of its own, and return its desk."""
+def publish(network: LocalNetwork, institution: str, slug: str) -> Issuer:
+    """Let an institution publish a definition of its own; return its desk once every running node has it."""
     template = read_table(DEFINITIONS / "pespunte.toml")
     content = read_definition({**template, "id": f"{institution}/{slug}/1"})
     keystore = Keystore.open(network.testnet.keystore(institution))
-    network.client(through).transact(
+    done = network.client().transact(
         signer=institution,
         kind="definition.publish",
         payload=DefinitionPublish(content),
-        signers=keystore.institution_signers()[:keys],
+        signers=keystore.institution_signers()[:1],
     )
+    running_nodes = [i for i in range(len(network.nodes)) if network.is_running(i)]
+    network.wait_height(done["height"], *running_nodes, timeout_s=PATIENCE_S)
     return Issuer(keystore, content.id)
 
 
