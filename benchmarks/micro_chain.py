@@ -90,7 +90,7 @@ def submit(ledger: Ledger, transactions: list[bytes]) -> None:
 
 def execute(ledger: Ledger, block: Block, cache: TransactionCache) -> None:
     """Execute a block and throw the result away."""
-    frame = ledger._next_frame(block.header.timestamp_ms)  # noqa: SLF001 – see above
+    frame = ledger._frame(block.header.timestamp_ms)  # noqa: SLF001 – see above
     execute_block(ledger.state, frame, block.transactions, RecentIds(), cache)
 
 

@@ -374,7 +374,8 @@ class Network:
         blocks = last - first
         if blocks == 0:
             return {"blocks": 0}
-        included = sum(len(witness.ledger.transactions_at(height) or ()) for height in range(first + 1, last + 1))
+        found = [witness.ledger.block_at(height) for height in range(first + 1, last + 1)]
+        included = sum(len(item[0].transactions) for item in found if item is not None)
         used_ms = (sum(machine.cpu_us for machine in self.living()) - cpu_us) / 1_000
         traffic = emulation.traffic.since(before)
         return {

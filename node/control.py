@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from node import codec
-from node.chain.ledger import Ledger
+from node.chain.archive import Archive
 from node.clock import monotonic_seconds, wall_ms
 from node.errors import Rejected, StorageError
 from node.limits import (
@@ -141,7 +141,7 @@ class Surroundings:
     """What the control socket asks of its node."""
 
     home: Path
-    ledger: Ledger
+    ledger: Archive
     store: KeyValueStore
     """The chain's database."""
     signer: ConsensusSigner | None

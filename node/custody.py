@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from node.chain.answers import Committed
+from node.chain.archive import Archive
 from node.chain.certificate import Certificate, Network
-from node.chain.ledger import Ledger
 from node.chain.records.institution import Purpose
 from node.config import FRESH_KEY_FILE, RESTORED_FILE, Config
 from node.errors import ConfigError
@@ -86,7 +86,7 @@ def mark_restored(folder: Path) -> None:
 class Custody:
     """Watches one validator's key while the node runs."""
 
-    def __init__(self, folder: Path, institution: InstitutionId, ledger: Ledger, member: Member) -> None:
+    def __init__(self, folder: Path, institution: InstitutionId, ledger: Archive, member: Member) -> None:
         self._folder = folder
         self._institution = institution
         self._ledger = ledger

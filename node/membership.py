@@ -5,7 +5,7 @@ Source: PROTOCOL §7.
 
 from collections.abc import Mapping
 
-from node.chain.ledger import Ledger
+from node.chain.archive import Archive
 from node.chain.membership import schedule_of
 from node.chain.reading import standing_step
 from node.chain.records.institution import Institution, InstitutionKey, Purpose, Standing
@@ -17,7 +17,7 @@ from node.state.world_state import WorldState
 class Membership:
     """The node keys in force, read anew when an institution changes."""
 
-    def __init__(self, ledger: Ledger, readers: Mapping[PublicKey, str]) -> None:
+    def __init__(self, ledger: Archive, readers: Mapping[PublicKey, str]) -> None:
         """`readers`: names of read-only peers by key."""
         self._ledger = ledger
         self._readers = dict(readers)

@@ -1,4 +1,4 @@
-"""The front desk of the chain: submit, build, validate, commit, find, prove. The only writer of chain data.
+"""The front desk of the chain: submit, build, validate, commit. The only writer of chain data; `archive.py` reads it.
 
 One height at a time: a block is executed once, kept under its hash, and committed in one synced batch
 with its state, receipts and certificate. `commit_block` is the one funnel and is idempotent by height.
@@ -6,12 +6,13 @@ Source: PROTOCOL §3, §4; ARCHITECTURE, "Four straight walks".
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from typing import Self, TypeVar
+from dataclasses import replace
+from typing import Self
 
 from node import codec
 from node.chain.admission import check_admission
-from node.chain.answers import Committed, CredentialPath, LocatedCredential, ProvenValue, Submission
+from node.chain.answers import Committed, Submission
+from node.chain.archive import Archive
 from node.chain.block import PROTOCOL_VERSION, Block, Header, certificate_hash, evidence_root, transactions_root
 from node.chain.block_check import (
     Expected,
@@ -32,45 +33,32 @@ from node.chain.execution import Execution, execute_block
 from node.chain.frame import Frame
 from node.chain.genesis import genesis_block, genesis_changes
 from node.chain.genesis_document import GenesisDocument
-from node.chain.hops import HandOver, Hop, HopStore, first_quorum
-from node.chain.index import Index, Place
+from node.chain.hops import HandOver, first_quorum
 from node.chain.mempool import Mempool
-from node.chain.reading import batch_is_void
-from node.chain.receipt import Receipt, receipts_root
+from node.chain.receipt import receipts_root
 from node.chain.recent_ids import RecentIds, oldest_height
-from node.chain.records.credential import Batch
-from node.chain.records.governance import Upgrade
-from node.chain.records.network import Parameters
 from node.chain.recovery import RecoveryDocument
 from node.chain.recovery_loading import Loaded, Loading, Recoveries
 from node.chain.snapshot_making import SnapshotMaking
 from node.chain.store import BlockStore
-from node.chain.upgrades import coming_upgrade, ignorance, version_at
+from node.chain.upgrades import ignorance
 from node.chain.validator_set import ValidatorSet
 from node.chain.verification import ParsedTransaction, TransactionCache, parse_transaction
-from node.crypto import merkle
 from node.errors import ConfigError, Reason, Rejected, StorageError
 from node.limits import (
     EVIDENCE_AGE_HEIGHTS_MAX,
     EXECUTIONS_KEPT_MAX,
-    HAND_OVERS_PER_PROOF_MAX,
     KEEP_BLOCKS_MIN,
     PENDING_RECHECK_COST_MAX,
-    VALIDATOR_SETS_KEPT_MAX,
 )
-from node.primitives import CatalogueId, Epoch, Hash, Height, InstitutionId, TimestampMs
+from node.primitives import Epoch, Hash, Height, InstitutionId, TimestampMs
 from node.state import keys
 from node.state.kv import KeyValueStore, WriteBatch
-from node.state.proof import ExistenceProof
-from node.state.world_state import StateStore, WorldState
-
-T = TypeVar("T")
-
-__all__ = ["Committed", "CredentialPath", "Ledger", "LocatedCredential", "Place", "ProvenValue", "Submission"]
+from node.state.world_state import StateStore
 
 
-class Ledger:
-    """One chain on one store. Not shared between threads; waits for nothing but the disk."""
+class Ledger(Archive):
+    """One chain and what may become its next block. Not shared between threads; waits for nothing but the disk."""
 
     def __init__(
         self,
@@ -82,24 +70,14 @@ class Ledger:
         verify_digest: VerifyDigest,
         version_max: int = PROTOCOL_VERSION,
     ) -> None:
-        self.network = network
+        super().__init__(store, state, network, head)
         self.genesis = genesis
-        self.state = state
         self.version_max = version_max
         """Newest version of the protocol that may judge a block here."""
         self.mempool = Mempool()
         self.evidence = EvidencePool()
         self._store = store
-        self._blocks = BlockStore(store)
-        self._last_receipts: tuple[Height, tuple[Receipt, ...]] = (-1, ())
-        self._hops = HopStore(store)
-        self._index = Index(store)
         self._verify_digest = verify_digest
-        self._head = head
-        self.pruned_below: Height = self._blocks.pruned_below()
-        """Lowest height, besides 0, whose block is here; 0 where every block is."""
-        self._head_hash = head.hash()
-        self._head_certificate = self._blocks.certificate(head.height)
         self._cache = TransactionCache(network, head.epoch)
         self._recoveries = Recoveries(store, self._blocks, state, network)
         self._recovery: RecoveryDocument | None = None
@@ -112,7 +90,6 @@ class Ledger:
             self._recent.add(height, ids)
         self._executed: dict[Hash, tuple[Block, Execution]] = {}
         """Valid blocks on the head by hash, at most EXECUTIONS_KEPT_MAX, oldest first."""
-        self._validator_sets: dict[Hash, ValidatorSet] = {}
         self._includable: Hash | None = None
         """A waiting transaction that was found to execute on this head."""
         self._listeners: list[Callable[[Committed], None]] = []
@@ -165,31 +142,9 @@ class Ledger:
     # --- the head ---
 
     @property
-    def head(self) -> Header:
-        """Header of the last committed block."""
-        return self._head
-
-    @property
-    def head_hash(self) -> Hash:
-        """Its hash."""
-        return self._head_hash
-
-    @property
     def epoch(self) -> Epoch:
         """Of the next height: number of recoveries so far."""
         return self._head.epoch if self._recovery is None else self._recovery.epoch
-
-    @property
-    def head_certificate(self) -> Certificate | None:
-        """This node's commit certificate of the head; None at height 0."""
-        return self._head_certificate
-
-    @property
-    def parameters(self) -> Parameters:
-        """What the network agreed on."""
-        found = self.read(keys.NETWORK_PARAMETERS, Parameters)
-        assert found is not None
-        return found
 
     @property
     def demerits(self) -> Demerits:
@@ -199,52 +154,18 @@ class Ledger:
         return self.read(keys.DEMERITS, Demerits) or NO_DEMERITS
 
     @property
-    def next_version(self) -> int:
-        """Version of the protocol that judges the next height."""
-        return version_at(WorldState(self.state), self._head)
-
-    @property
-    def coming_upgrade(self) -> Upgrade | None:
-        """The next version of the protocol, once it is certain; None where there is none."""
-        return coming_upgrade(WorldState(self.state), self._head.height)
-
-    @property
     def ignorance(self) -> str | None:
         """Why this program cannot judge the next height: a newer version of the protocol does; None where it can."""
-        return ignorance(WorldState(self.state), self._head, self.version_max)
+        return ignorance(self.next_version, self.head.height + 1, self.version_max)
 
     def validators_at(self, height: Height) -> ValidatorSet:
-        """Return the set that votes on a height, up to the one after the head.
+        """Return the set that votes on a height, up to the one after the head; a recovery names that one anew.
 
         Raises: Rejected(NOT_FOUND) above that.
         """
-        if height == self._head.height + 1:
-            if self._recovery is not None:
-                return self._recovery.validators
-            return self._validators(self._head.next_validators_hash)
-        header = self.header_at(height)
-        if header is not None:
-            return self._validators(header.validators_hash)
-        below = self.header_at(height - 1) if height > 0 else None
-        if below is None:
-            raise Rejected(Reason.NOT_FOUND, self.absence(height))
-        return self._validators(below.next_validators_hash)
-
-    def absence(self, height: Height) -> str:
-        """Return the sentence that says why this node has no block at a height."""
-        if height <= self._head.height and height < self.pruned_below:
-            return f"height {height} is pruned below {self.pruned_below} on this node; ask an archive node"
-        return f"no block at height {height}; the head is {self._head.height}"
-
-    def hops_to(self, height: Height) -> tuple[Hop, ...]:
-        """Return what leads a light client from genesis to a header of this height, at most the head's.
-
-        Raises: Rejected(LIMIT_EXCEEDED): more hops than a proof may have.
-        """
-        found = tuple(islice(self._hops.below(height), HAND_OVERS_PER_PROOF_MAX + 1))
-        if len(found) > HAND_OVERS_PER_PROOF_MAX:
-            raise Rejected(Reason.LIMIT_EXCEEDED, f"more than {HAND_OVERS_PER_PROOF_MAX} changes of the validator set")
-        return found
+        if self._recovery is not None and height == self._head.height + 1:
+            return self._recovery.validators
+        return super().validators_at(height)
 
     # --- transactions come in ---
 
@@ -256,7 +177,7 @@ class Ledger:
             return Submission(parsed.id, is_new=False)
         if waiting is None:
             self.mempool.check_room(parsed)
-        check_admission(self.state, self._next_frame(self._head.timestamp_ms + 1), parsed, self._cache)
+        check_admission(self.state, self._frame(self._head.timestamp_ms + 1), parsed, self._cache)
         if waiting is not None:
             return Submission(parsed.id, is_new=False)
         self.mempool.add(parsed)
@@ -296,7 +217,7 @@ class Ledger:
             return False
         if self._recovery is not None or len(self.evidence):
             return True
-        frame = self._next_frame(self._head.timestamp_ms + 1)
+        frame = self._frame(self._head.timestamp_ms + 1)
         spent = 0
         for parsed in self.mempool.transactions():
             if spent >= PENDING_RECHECK_COST_MAX:
@@ -389,23 +310,22 @@ class Ledger:
         Its time is `timestamp_ms`, or one above the head's where that is not later. It is empty when
         nothing that waits executes any more; such transactions leave the mempool.
         """
-        frame = self._next_frame(max(timestamp_ms, self._head.timestamp_ms + 1))
-        parent_certificate = frame.parent_certificate
-        bare = self._header(frame, proposer, parent_certificate, None)
+        frame = self._frame_to_build(max(timestamp_ms, self._head.timestamp_ms + 1))
+        bare = self._header(frame, proposer, None)
         filled = fill_block(
             self.state,
             frame,
             self.mempool,
             self._recent,
             self._cache,
-            bytes_free=bytes_free_beside(bare, frame.evidence, parent_certificate),
+            bytes_free=bytes_free_beside(bare, frame.evidence, frame.parent_certificate),
         )
         for parsed, _ in filled.refused:
             self.mempool.remove(parsed.id)
         execution = filled.execution
-        header = self._header(frame, proposer, parent_certificate, execution)
+        header = self._header(frame, proposer, execution)
         data = tuple(parsed.data for parsed in execution.transactions)
-        block = Block(header, data, frame.evidence, parent_certificate)
+        block = Block(header, data, frame.evidence, frame.parent_certificate)
         self._keep(header.hash(), block, execution)
         return block
 
@@ -476,131 +396,15 @@ class Ledger:
         self.pruned_below = last
         return last - first
 
-    def batches_before(self, height: Height) -> Iterator[Hash]:
-        """Yield the ids of the batches that were issued below a height."""
-        return (batch_id for batch_id, place, _ in self._index.batches() if place.height < height)
-
-    # --- looking up ---
-
-    def header_at(self, height: Height) -> Header | None:
-        """Return the header of a committed height."""
-        return self._head if height == self._head.height else self._blocks.header(height)
-
-    def header_by_hash(self, block_hash: Hash) -> Header | None:
-        """Return the header of a committed block."""
-        height = self._blocks.height_of(block_hash)
-        return None if height is None else self.header_at(height)
-
-    def block_at(self, height: Height) -> tuple[Block, Certificate] | None:
-        """Return a committed block and its certificate; None above the head, and for block 0, which has none."""
-        block = self._blocks.block(height)
-        certificate = self.certificate_at(height)
-        if block is None or certificate is None:
-            return None
-        return block, certificate
-
-    def transactions_at(self, height: Height) -> tuple[bytes, ...] | None:
-        """Return the complete bytes of a committed block's transactions."""
-        block = self._blocks.block(height)
-        return None if block is None else block.transactions
-
-    def certificate_at(self, height: Height) -> Certificate | None:
-        """Return the canonical certificate of a height, inside the block above; at the head this node's own."""
-        return self._head_certificate if height == self._head.height else self._blocks.certificate(height)
-
-    def receipts_at(self, height: Height) -> tuple[Receipt, ...] | None:
-        """Return the receipts of a committed block in block order; those last asked for cost nothing."""
-        if self._last_receipts[0] != height:
-            receipts = self._blocks.receipts(height)
-            if receipts is None:
-                return None
-            self._last_receipts = (height, receipts)
-        return self._last_receipts[1]
-
-    def find_transaction(self, tx_id: Hash) -> Place | None:
-        """Return where a committed transaction stands."""
-        return self._index.transaction(tx_id)
-
-    def find_credential(self, credential_id: Hash, issuer: InstitutionId | None = None) -> LocatedCredential | None:
-        """Return where a credential id was first issued, by an issuer if one is named; whether it is revoked is open.
-
-        A batch by keys that turned bad is named only where there is no other: its credentials are issued anew.
-        """
-        records = WorldState(self.state)
-        void: LocatedCredential | None = None
-        for found in self._index.credentials(credential_id):
-            batch_id = self._index.batch_at(found.place)
-            batch = self.read(keys.batch(batch_id), Batch)
-            assert batch is not None
-            if issuer not in (None, batch.issuer):
-                continue
-            located = LocatedCredential(
-                found.place.height, found.place.index, found.leaf_index, batch_id, batch.issuer, batch.definition
-            )
-            if not batch_is_void(records, batch):
-                return located
-            void = void or located
-        return void
-
-    def find_batch(self, batch_id: Hash) -> Place | None:
-        """Return where a batch was issued."""
-        return self._index.batch(batch_id)
-
-    def credential_path(self, credential_id: Hash, issuer: InstitutionId | None = None) -> CredentialPath | None:
-        """Return how a credential lies in the batch that `find_credential` names."""
-        found = self.find_credential(credential_id, issuer)
-        if found is None:
-            return None
-        ids = self._index.batch_ids(found.batch_id)
-        path = merkle.path(ids, found.leaf_index)
-        return CredentialPath(found.leaf_index, len(ids), path, merkle.root(ids))
-
-    def institutions(self, after: InstitutionId = "") -> Iterator[InstitutionId]:
-        """Yield all institutions in order of id, those above `after` only."""
-        return self._names("acc/", after)
-
-    def definitions(self, after: CatalogueId = "") -> Iterator[CatalogueId]:
-        """Yield all definitions in order of id, those above `after` only."""
-        return self._names("def/", after)
-
-    def pathways(self, after: CatalogueId = "") -> Iterator[CatalogueId]:
-        """Yield all pathways in order of id, those above `after` only."""
-        return self._names("path/", after)
-
-    def read(self, plain_key: str, shape: type[T]) -> T | None:
-        """Return a committed record."""
-        return self.state.read(plain_key, shape)
-
-    def prove(self, plain_key: str, height: Height | None = None) -> ProvenValue:
-        """Return a record, or its absence, with its proof under the state root of a recent height.
-
-        Raises: Rejected(INVALID_VALUE), Rejected(NOT_FOUND).
-        """
-        at = self._head.height if height is None else height
-        proof = self.state.prove(plain_key, at)
-        header = self.header_at(at)
-        assert header is not None
-        value = proof.value if isinstance(proof, ExistenceProof) else None
-        return ProvenValue(plain_key, value, at, header.state_root, proof)
-
     # --- inside ---
 
-    def _next_frame(self, time_ms: TimestampMs, block: Block | None = None) -> Frame:
-        """Return the frame of the next block; without one, of a block that this node would build.
+    def _frame(self, time_ms: TimestampMs) -> Frame:
+        """Return the frame of the next block as far as transactions see it.
 
         Raises: Rejected(UNKNOWN_VERSION): a newer program judges it.
         """
         if self.ignorance is not None:
             raise Rejected(Reason.UNKNOWN_VERSION, self.ignorance)
-        parent_certificate = self._head_certificate if block is None else block.parent_certificate
-        offences: tuple[Offence, ...] = ()
-        if self._recovery is not None:
-            evidence = (codec.encode(self._recovery),) if block is None else block.evidence
-            parent_certificate = None
-        elif block is None:
-            offences, evidence = choose_evidence(self.state, self.evidence, self._head.height + 1)
-        else:
-            offences, evidence = tuple(map(self._judge, block.evidence)), block.evidence
         return Frame(
             self.network,
             self.epoch,
@@ -608,11 +412,26 @@ class Ledger:
             time_ms,
             self.next_version,
             self._head,
-            parent_certificate,
-            evidence,
-            offences,
-            self._hash_at,
+            None if self._recovery is not None else self._head_certificate,
+            hash_at=self.hash_at,
         )
+
+    def _frame_to_build(self, time_ms: TimestampMs) -> Frame:
+        """Return the frame of a block of our own: with the recovery document, or the evidence that waits."""
+        frame = self._frame(time_ms)
+        if self._recovery is not None:
+            return replace(frame, evidence=(codec.encode(self._recovery),))
+        offences, evidence = choose_evidence(self.state, self.evidence, frame.height)
+        return replace(frame, evidence=evidence, offences=offences)
+
+    def _frame_of(self, block: Block) -> Frame:
+        """Return the frame of somebody's block. Raises: Rejected as `_frame` and `evidence.judge`."""
+        frame = replace(
+            self._frame(block.header.timestamp_ms), evidence=block.evidence, parent_certificate=block.parent_certificate
+        )
+        if self._recovery is not None:
+            return frame
+        return replace(frame, offences=tuple(map(self._judge, block.evidence)))
 
     def _judge(self, data: bytes) -> Offence:
         """Return what evidence proves, for the next block. Raises: Rejected."""
@@ -628,18 +447,7 @@ class Ledger:
             return False
         return True
 
-    def _hash_at(self, height: Height) -> Hash | None:
-        """Return the hash of a committed block, from its header alone."""
-        header = self.header_at(height)
-        return None if header is None else header.hash()
-
-    def _header(
-        self,
-        frame: Frame,
-        proposer: InstitutionId,
-        parent_certificate: Certificate | None,
-        execution: Execution | None,
-    ) -> Header:
+    def _header(self, frame: Frame, proposer: InstitutionId, execution: Execution | None) -> Header:
         """Return the next header; without an execution one of the same length, to measure by."""
         parent = self._head
         if execution is None:
@@ -664,7 +472,7 @@ class Ledger:
             roots[2],
             self.validators_at(frame.height).hash,
             roots[3],
-            certificate_hash(parent_certificate),
+            certificate_hash(frame.parent_certificate),
             proposer,
         )
 
@@ -683,7 +491,7 @@ class Ledger:
         )
         execution = execute_block(
             self.state,
-            self._next_frame(block.header.timestamp_ms, block),
+            self._frame_of(block),
             block.transactions,
             self._recent,
             self._cache,
@@ -711,9 +519,7 @@ class Ledger:
 
     def _advance(self, block: Block, block_hash: Hash, certificate: Certificate, execution: Execution) -> None:
         """Make a block that is on disk the head in memory too."""
-        self._head = block.header
-        self._head_hash = block_hash
-        self._head_certificate = certificate
+        self._set_head(block.header, block_hash, certificate)
         self._executed.clear()
         self._includable = None
         self._recent.add(block.header.height, [parsed.id for parsed in execution.transactions])
@@ -758,21 +564,6 @@ class Ledger:
         if epoch == self.epoch:
             return tuple(self._cache.parse(data) for data in block.transactions)
         return tuple(parse_transaction(data, self.network, epoch) for data in block.transactions)
-
-    def _validators(self, validators_hash: Hash) -> ValidatorSet:
-        found = self._validator_sets.get(validators_hash)
-        if found is None:
-            found = self._blocks.validators(validators_hash)
-            if found is None:
-                raise StorageError(f"the validator set {validators_hash.hex()} is missing")
-            if len(self._validator_sets) >= VALIDATOR_SETS_KEPT_MAX:
-                self._validator_sets.clear()
-            self._validator_sets[validators_hash] = found
-        return found
-
-    def _names(self, prefix: str, after: str) -> Iterator[str]:
-        start = prefix + after if after else ""
-        return (plain_key.removeprefix(prefix) for plain_key in self._index.names(prefix, start))
 
     def _catch_up_index(self) -> None:
         """Index the blocks between what was indexed and the head."""

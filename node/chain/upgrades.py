@@ -25,12 +25,11 @@ def coming_upgrade(records: Records, head_height: Height) -> Upgrade | None:
     return upgrade if upgrade is not None and upgrade.height > head_height else None
 
 
-def ignorance(records: Records, head: Header, known: int) -> str | None:
-    """Say why a program that knows versions up to `known` cannot judge the block above a head; None where it can."""
-    version = version_at(records, head)
+def ignorance(version: int, height: Height, known: int) -> str | None:
+    """Say why a program that knows versions up to `known` cannot judge a height of `version`; None where it can."""
     if version <= known:
         return None
     return (
-        f"height {head.height + 1} is judged by version {version} of the protocol, this node knows versions up to "
-        f"{known}: install a newer program and start again; nothing is lost"
+        f"height {height} is judged by version {version} of the protocol, this node knows versions up to {known}: "
+        "install a newer program and start again; nothing is lost"
     )

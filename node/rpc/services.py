@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
-from node.chain.ledger import Ledger, Submission
+from node.chain.answers import Submission
+from node.chain.ledger import Ledger
 from node.chain.reading import Records
 from node.documents.answer import Answer
 from node.limits import LOOKBACK_CHANGES_MIN

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from node.chain.ledger import Submission
+from node.chain.answers import Submission
 from node.chain.records.credential import Batch
 from node.chain.records.definition import Definition
 from node.documents.answer import Answer

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from node import codec
-from node.chain.ledger import Submission
+from node.chain.answers import Submission
 from node.chain.rules.institutions import Suspend
 from node.errors import Reason, Rejected
 from node.gossip import Gossip, GossipMessage, GossipParcel, Have, Surroundings, Transactions, Want

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from node.chain.ledger import LocatedCredential
+from node.chain.answers import LocatedCredential
 from node.chain.proof import credential_proof as proof_of
 from node.chain.proof_json import to_json
 from node.chain.reading import batch_is_void

@@ -1,6 +1,6 @@
 """A small network for tests: institutions whose keys come from their names, and a chain that votes for itself."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -187,6 +187,13 @@ def certify(
     chosen = range(validators.quorum) if members is None else members
     votes = tuple(VoteSignature(index, consensus_key(validators.members[index]).sign(digest)) for index in chosen)
     return Certificate(1, phase, epoch, height, view, block_hash, votes)
+
+
+def refusal(action: Callable[[], object]) -> tuple[Reason, str]:
+    """Run what must be refused; return why it was."""
+    with pytest.raises(Rejected) as refused:
+        action()
+    return refused.value.reason, refused.value.detail
 
 
 class TestChain:

@@ -1,6 +1,5 @@
 """Checkpoints: their file, and what contradicts one – in a bundle's way, and in a node's own chain."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -20,14 +19,14 @@ from node.chain.frame import Frame
 from node.chain.ledger import Ledger
 from node.chain.rules.framework import Event
 from node.crypto.hashing import sha256
-from node.errors import ConfigError, Reason, Rejected
+from node.errors import ConfigError, Reason
 from node.limits import CHECKPOINTS_BYTES_MAX
 from node.primitives import Height
 from node.release import known_checkpoints
 from node.state import keys
 from node.state.kv import MemoryStore
 from node.state.world_state import WorldState
-from tests.unit.chain.kit import COEPES, ITLEON, SDES, SEG, UGTO, TestChain
+from tests.unit.chain.kit import COEPES, ITLEON, SDES, SEG, UGTO, TestChain, refusal
 from tests.unit.chain.recovery_kit import SURVIVORS, draft, set_of, signed
 
 FIVE = set_of(ITLEON, SDES, SEG, UGTO, COEPES)
@@ -69,13 +68,6 @@ def way(chain: TestChain, *checkpoints: Checkpoint, to: Height = 6) -> Checkpoin
     return check_way(
         chain.network.genesis_hash, ledger.validators_at(1), ledger.hops_to(to), header(chain, to), checkpoints
     )
-
-
-def refusal(action: Callable[[], object]) -> tuple[Reason, str]:
-    """Run what must be refused."""
-    with pytest.raises(Rejected) as refused:
-        action()
-    return refused.value.reason, refused.value.detail
 
 
 # --- the file ---

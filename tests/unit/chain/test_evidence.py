@@ -36,7 +36,7 @@ from node.limits import (
     EVIDENCE_POOL_PER_VALIDATOR_MAX,
 )
 from node.state import keys
-from tests.unit.chain.kit import ITLEON, SDES, SEG, VALIDATORS, Key, Purpose, TestChain
+from tests.unit.chain.kit import ITLEON, SDES, SEG, VALIDATORS, Key, Purpose, TestChain, refusal
 
 X, Y = b"x" * 32, b"y" * 32
 NONE = bytes(64)
@@ -176,13 +176,6 @@ def two_votes(chain: TestChain, *, validator: int = 0, height: int = 3, view: in
     blocks = (X, bytes([number]) * 32)
     parts = [signed(chain, Prepare(0, height, view, block, validator, NONE)) for block in blocks]
     return codec.encode(make_evidence(parts[0], parts[1]))
-
-
-def refusal(action: Callable[[], object]) -> tuple[Reason, str]:
-    """Return why something is refused."""
-    with pytest.raises(Rejected) as refused:
-        action()
-    return refused.value.reason, refused.value.detail
 
 
 def test_equivocation_is_in_one_block_and_on_record_once(chain: TestChain) -> None:

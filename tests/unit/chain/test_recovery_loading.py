@@ -1,7 +1,5 @@
 """A chain that is recovered: what its node loads, keeps and refuses, and how light clients follow it."""
 
-from collections.abc import Callable
-
 import msgspec
 import pytest
 
@@ -39,6 +37,7 @@ from tests.unit.chain.kit import (
     TestChain,
     certify,
     definition,
+    refusal,
 )
 from tests.unit.chain.recovery_kit import GOVERNORS, SURVIVORS, draft, set_of, signed
 from tests.unit.chain.rules.council import consensus, council
@@ -71,13 +70,6 @@ def twin_of(chain: TestChain) -> TestChain:
     """Return another node of the network with the same data, started again."""
     assert isinstance(chain.store, MemoryStore)
     return TestChain(chain.document, chain.store.copy())
-
-
-def refusal(action: Callable[[], object]) -> tuple[Reason, str]:
-    """Run what must be refused."""
-    with pytest.raises(Rejected) as refused:
-        action()
-    return refused.value.reason, refused.value.detail
 
 
 def copy_blocks(source: TestChain, target: Ledger) -> None:
@@ -592,5 +584,5 @@ def test_changes_that_were_planned_are_dropped(chain: TestChain, monkeypatch: py
 def test_frame_of_the_first_block_has_no_parent_certificate(chain: TestChain) -> None:
     """So nobody is blamed for the view in which the old set decided."""
     chain.ledger.load_recovery(signed(draft(chain)))
-    frame: Frame = chain.ledger._next_frame(chain.next_time_ms)
+    frame: Frame = chain.ledger._frame_to_build(chain.next_time_ms)
     assert (frame.parent_certificate, frame.offences, frame.epoch) == (None, (), 1)
