@@ -1,7 +1,7 @@
 """The world as the replica needs it: timers of the event loop, sending by the transport.
 
 Nothing here blocks or raises. What a timer calls is guarded: a callback of the loop has no caller
-that would learn of its failure. Source: `node.replica.Environment`.
+that would learn of its failure. Source: `node.replica_contract.Environment`.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Callbacks:
 
 
 class ReplicaEnvironment:
-    """Fills `node.replica.Environment`."""
+    """Fills `node.replica_contract.Environment`."""
 
     def __init__(self, callbacks: Callbacks) -> None:
         self._callbacks = callbacks

@@ -2,31 +2,22 @@
 
     take one input → core.step → for each effect, in order, perform it → next input
 
-Synchronous and deterministic: everything outside comes through `Chain` and `Environment`, so the
-simulator drives this very code. A run of `Persist` effects is one durable write, always before the
-next effect. What peers send wrongly is `Rejected`: counted, never fatal.
+Synchronous and deterministic: everything outside comes through `Chain` and `Environment`
+(replica_contract.py), so the simulator drives this very code. A run of `Persist` effects is one
+durable write, always before the next effect. What peers send wrongly is `Rejected`: counted, never fatal.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NoReturn, Protocol, TypeVar, assert_never
+from typing import NoReturn, TypeVar, assert_never
 
 from node import codec
-from node.chain.block import Block, Header
-from node.chain.certificate import (
-    Certificate,
-    Network,
-    Phase,
-    VerifyDigest,
-    verify_consensus_signature,
-)
-from node.chain.demerits import Demerits
+from node.chain.block import Block
+from node.chain.certificate import Certificate, Phase, VerifyDigest, verify_consensus_signature
 from node.chain.evidence import Evidence, make_evidence
 from node.chain.rotation import Rotation, RotationOf
 from node.chain.statements import Commit, Prepare
-from node.chain.validator_set import ValidatorSet
-from node.consensus.carried import Carried
 from node.consensus.core import Core, CoreOptions
 from node.consensus.effects import (
     Broadcast,
@@ -86,157 +77,12 @@ from node.limits import (
     PEERS_MAX,
 )
 from node.primitives import Epoch, Height, InstitutionId, View
+from node.replica_contract import Chain, Environment, NullObserver, NullRecorder, Observer, Recorder
 from node.rounds import Round, round_of
 from node.signer.contract import ConsensusSigner, SignerUnreachable, SigningRefused
 from node.wire import decode_message, encode_message
 
 S = TypeVar("S", bound=Signed)
-
-
-class Chain(Protocol):
-    """What consensus needs of the ledger."""
-
-    @property
-    def network(self) -> Network:
-        """Chain id and genesis hash."""
-        ...
-
-    @property
-    def head(self) -> Header:
-        """Header of the last committed block."""
-        ...
-
-    @property
-    def epoch(self) -> Epoch:
-        """Of the height being agreed on."""
-        ...
-
-    @property
-    def demerits(self) -> Demerits:
-        """Who let turns to propose go by, as it holds for head + 1."""
-        ...
-
-    @property
-    def head_certificate(self) -> Certificate | None:
-        """Commit certificate of the head; None at height 0."""
-        ...
-
-    def validators_at(self, height: Height) -> ValidatorSet:
-        """The set that votes at a height ≤ head + 1."""
-        ...
-
-    def has_pending(self) -> bool:
-        """Tell whether the mempool holds something includable, or evidence waits."""
-        ...
-
-    def submit_evidence(self, data: bytes) -> bool:
-        """Take evidence for one of the next blocks; tell whether it is new. Raises: Rejected."""
-        ...
-
-    def build_block(self, *, proposer: InstitutionId, timestamp_ms: int) -> Block:
-        """Make a block on the head: full, executed, roots filled."""
-        ...
-
-    def validate_block(self, block: Block) -> None:
-        """Check everything but who proposes and the clock. Raises: Rejected. Idempotent."""
-        ...
-
-    def commit_block(self, block: Block, certificate: Certificate) -> object:
-        """Make a decided block durable. Raises: StorageError."""
-        ...
-
-    def block_at(self, height: Height) -> tuple[Block, Certificate] | None:
-        """Return a committed block with a certificate of it; None where there is none or it was pruned."""
-        ...
-
-
-class Environment(Protocol):
-    """What consensus needs of the world; none of it blocks or raises."""
-
-    def now_ms(self) -> int:
-        """Milliseconds since 1970 by this machine's clock."""
-        ...
-
-    def set_timer(self, timer: Timer, delay_ms: int) -> None:
-        """Call `Replica.on_timer` after a delay; replaces the timer of the same kind."""
-        ...
-
-    def send(self, receiver: InstitutionId, payload: bytes) -> None:
-        """Hand a parcel to the transport."""
-        ...
-
-    def broadcast(self, receivers: Sequence[InstitutionId] | None, payload: bytes) -> None:
-        """Hand one parcel to the transport for many; None: for every peer, read-only ones too."""
-        ...
-
-    def request_sync(self, target_height: Height, peers: Sequence[InstitutionId]) -> None:
-        """Fetch blocks up to a height; whoever does calls `Replica.on_committed_by_sync`."""
-        ...
-
-
-class Observer(Protocol):
-    """Who wants to know: metrics, logs, events. Must not call back into the replica."""
-
-    def stepped(self, event: Input, effects: Sequence[Effect]) -> None:
-        """One input was applied."""
-        ...
-
-    def rejected(self, sender: InstitutionId, rejection: Rejected) -> None:
-        """Something a peer sent could not be taken."""
-        ...
-
-    def committed(self, block: Block, certificate: Certificate) -> None:
-        """The head moved, by consensus."""
-        ...
-
-
-class Recorder(Protocol):
-    """Who writes down all that a core is told, so that it can be replayed. Must not raise, nor call back."""
-
-    def begin(self, options: CoreOptions) -> None:
-        """Learn of whose core this is; before anything is applied."""
-        ...
-
-    def applying(self, event: Input, carried: Callable[[], Carried]) -> None:
-        """An input is about to be applied; `carried`: what the core has carried along until now."""
-        ...
-
-    def applied(self, effects: Sequence[Effect]) -> None:
-        """The input was taken."""
-        ...
-
-    def refused(self, rejection: Rejected) -> None:
-        """The input was a peer's, and was refused."""
-        ...
-
-
-class NullRecorder:
-    """Nothing is written down."""
-
-    def begin(self, options: CoreOptions) -> None:
-        """Ignore it."""
-
-    def applying(self, event: Input, carried: Callable[[], Carried]) -> None:
-        """Ignore it."""
-
-    def applied(self, effects: Sequence[Effect]) -> None:
-        """Ignore it."""
-
-    def refused(self, rejection: Rejected) -> None:
-        """Ignore it."""
-
-
-class NullObserver:
-    """Nobody is watching."""
-
-    def stepped(self, event: Input, effects: Sequence[Effect]) -> None:
-        """Ignore it."""
-
-    def rejected(self, sender: InstitutionId, rejection: Rejected) -> None:
-        """Ignore it."""
-
-    def committed(self, block: Block, certificate: Certificate) -> None:
-        """Ignore it."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """The running node as JSON-RPC sees it, and the chain as consensus sees it: adapters that `app` wires.
 
-Source: ARCHITECTURE, rule 1 (`NodeView`); `node.replica.Chain`.
+Source: ARCHITECTURE, rule 1 (`NodeView`); `node.replica_contract.Chain`.
 """
 
 import asyncio
