@@ -21,7 +21,8 @@ from node.journal import Journal
 from node.keystore import Keystore
 from node.log import get_logger
 from node.primitives import Height, InstitutionId
-from node.replica import Member, ReplicaView
+from node.replica import Member
+from node.replica_view import ReplicaView
 from node.signer.contract import ConsensusSigner, SignerUnreachable, SigningRefused
 from node.signer.local import STEP_OF_COMMIT, LocalSigner
 from node.signer.opening import open_keys

@@ -9,12 +9,12 @@ durable write, always before the next effect. What peers send wrongly is `Reject
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NoReturn, TypeVar, assert_never
 
 from node import codec
 from node.chain.block import Block
-from node.chain.certificate import Certificate, Phase, VerifyDigest, verify_consensus_signature
+from node.chain.certificate import Certificate, VerifyDigest, verify_consensus_signature
 from node.chain.evidence import Evidence, make_evidence
 from node.chain.rotation import Rotation, RotationOf
 from node.chain.statements import Commit, Prepare
@@ -62,7 +62,6 @@ from node.consensus.messages import (
     Record,
     Signed,
     Status,
-    Step,
     ViewChange,
     header_of,
     with_signature,
@@ -78,56 +77,12 @@ from node.limits import (
 )
 from node.primitives import Epoch, Height, InstitutionId, View
 from node.replica_contract import Chain, Environment, NullObserver, NullRecorder, Observer, Recorder
+from node.replica_view import ReplicaCounters, ReplicaView, view_of
 from node.rounds import Round, round_of
 from node.signer.contract import ConsensusSigner, SignerUnreachable, SigningRefused
 from node.wire import decode_message, encode_message
 
 S = TypeVar("S", bound=Signed)
-
-
-@dataclass(slots=True)
-class ReplicaCounters:
-    """Totals since the start, for metrics."""
-
-    rejected: Counter[Reason] = field(default_factory=Counter)
-    proposals: Counter[str] = field(default_factory=Counter)
-    """`sent`, `accepted`, `invalid`."""
-    view_changes: int = 0
-    equivocations: int = 0
-    votes_late: int = 0
-    signing_refused: int = 0
-    signer_unreachable: int = 0
-    """Times that the signer was asked and did not answer."""
-    blocks_committed: int = 0
-    missed_proposals: Counter[InstitutionId] = field(default_factory=Counter)
-    """By proposer of a view that this replica left without a decision."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaView:
-    """Where this replica is and whom it waits for; lists are ascending by validator index."""
-
-    height: Height
-    view: View
-    step: Step
-    proposer: InstitutionId
-    has_proposal: bool
-    is_validator: bool
-    may_sign: bool
-    """False for an observer and while a validator without journal only listens."""
-    signs_from: Height | None
-    """While it listens: from which height on it will sign; None while too few have said where they are."""
-    prepares: tuple[InstitutionId, ...]
-    """Whose Prepare of this view was seen."""
-    commits: tuple[InstitutionId, ...]
-    view_changes: tuple[InstitutionId, ...]
-    """Who asks for this view or a higher one."""
-    missing: tuple[InstitutionId, ...]
-    """Whose word is missing for the next step: the proposer's, or votes."""
-    quorum: int
-    view_timeout_ms: int
-    signer_problem: str | None = None
-    """Why our signer does not answer, so that we only follow; None while it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -558,47 +513,3 @@ def _body_bytes(message: Message) -> int:
     """Return about how many bytes of a message had to be looked at."""
     block = getattr(message, "block", None)
     return sum(map(len, block.transactions)) if isinstance(block, Block) else 0
-
-
-def view_of(core: Core) -> ReplicaView:
-    """Describe where a core is."""
-    state = core.state
-    context = state.context
-
-    def names(indexes: Sequence[int]) -> tuple[InstitutionId, ...]:
-        return tuple(context.institution(index) for index in indexes)
-
-    prepares = state.votes.voters(Phase.PREPARE, state.view)
-    commits = state.votes.voters(Phase.COMMIT, state.view)
-    askers = state.view_changes.askers(max(state.view, 1))
-    everybody = range(len(context.validators))
-    missing: list[int] = []
-    match state.step:
-        case Step.WAITING:
-            missing = [state.proposer]
-        case Step.PREPARING:
-            missing = [i for i in everybody if i not in prepares]
-        case Step.COMMITTING:
-            missing = [i for i in everybody if i not in commits]
-        case Step.VIEW_CHANGING if len(askers) < context.validators.quorum:
-            missing = [i for i in everybody if i not in askers]
-        case Step.VIEW_CHANGING:
-            missing = [state.proposer]
-        case Step.DECIDED:
-            pass
-    return ReplicaView(
-        height=context.height,
-        view=state.view,
-        step=state.step,
-        proposer=context.institution(state.proposer),
-        has_proposal=state.accepted_hash is not None,
-        is_validator=state.me is not None,
-        may_sign=state.may_sign,
-        signs_from=None if state.may_sign else core.signs_from,
-        prepares=names(prepares),
-        commits=names(commits),
-        view_changes=names(askers),
-        missing=names(missing),
-        quorum=context.validators.quorum,
-        view_timeout_ms=state.timeouts.duration_ms(state.view),
-    )

@@ -15,7 +15,8 @@ from node.crypto.signing import Algorithm, Ed25519Signer
 from node.custody import Custody, KeyPlace, mark_restored, open_member
 from node.errors import ConfigError
 from node.keystore import Keystore, KeystoreKind
-from node.replica import Member, ReplicaView
+from node.replica import Member
+from node.replica_view import ReplicaView
 from node.signer.contract import SignerUnreachable
 from node.signer.local import HeldKeys, LocalSigner
 from node.state.kv import MemoryStore

@@ -166,24 +166,6 @@ def test_sync_to_the_height_of_old_promises_takes_them_up() -> None:
     assert diary.sent[-1] == promised
 
 
-def test_view_says_whom_the_replica_waits_for() -> None:
-    """The proposer first; then those whose vote is missing."""
-    desk = Desk()
-    diary = Diary(desk)
-    proposer = desk.name(desk.rotation.proposer(0))
-    view = diary.replica.view()
-    assert (view.step, view.missing, view.quorum, view.may_sign) == (Step.WAITING, (proposer,), 3, True)
-    diary.receive(desk.proposal(desk.block()))
-    view = diary.replica.view()
-    assert (view.step, view.prepares) == (Step.PREPARING, (desk.name(desk.me),))
-    assert view.missing == tuple(desk.name(i) for i in desk.others)
-    timer, _ = diary.timers[TimerKind.VIEW]
-    diary.replica.on_timer(timer)
-    view = diary.replica.view()
-    assert (view.view, view.step, view.view_changes) == (1, Step.VIEW_CHANGING, (desk.name(desk.me),))
-    assert diary.replica.counters.missed_proposals == {proposer: 1}
-
-
 def test_validator_without_journal_only_listens() -> None:
     """[R2] It asks under its nonce and signs no vote."""
     desk = Desk()
