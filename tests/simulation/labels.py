@@ -25,6 +25,7 @@ PAGE = NODE / "consensus" / "README.md"
 SOURCES = (
     *sorted((NODE / "consensus").glob("*.py")),
     NODE / "replica.py",
+    NODE / "peer_quota.py",
     NODE / "journal.py",
     NODE / "chain" / "evidence.py",
     NODE / "chain" / "missed_turns.py",

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import msgspec
-import pytest
 
 from node.chain.certificate import Phase
 from node.chain.evidence import make_evidence
@@ -12,8 +11,8 @@ from node.consensus.inputs import Timer, TimerKind
 from node.consensus.messages import EvidenceReport, Status, Step
 from node.errors import Reason, Rejected
 from node.journal import Journal
-from node.limits import CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX, CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX
-from node.replica import Member, PeerQuota, Replica
+from node.limits import CONSENSUS_FAULTS_PER_PEER_PER_SECOND_MAX
+from node.replica import Member, Replica
 from node.signer.local import HeldKeys, LocalSigner
 from node.state.kv import MemoryStore, WriteBatch
 from node.wire import decode_message, encode_message
@@ -186,21 +185,6 @@ def test_late_votes_are_counted() -> None:
     assert diary.replica.counters.votes_late == 1
 
 
-def test_peer_that_floods_is_refused_for_the_rest_of_the_second() -> None:
-    """[B4] Five hundred messages; others are not touched."""
-    quota = PeerQuota()
-    for _ in range(CONSENSUS_MESSAGES_PER_PEER_PER_SECOND_MAX):
-        quota.spend("a.example", 1, 5_000)
-    with pytest.raises(Rejected) as refusal:
-        quota.spend("a.example", 1, 5_999)
-    assert refusal.value.detail == "more than 500 messages a second from a.example"
-    quota.spend("b.example", 1, 5_999)
-    quota.spend("a.example", 1, 6_000)
-    with pytest.raises(Rejected) as refusal:
-        quota.spend("a.example", 2**30, 6_000)
-    assert refusal.value.detail == "more than 33554432 bytes a second from a.example"
-
-
 def test_peer_whose_messages_are_refused_is_not_read_for_the_rest_of_the_second() -> None:
     """[B4] Forged votes cost a verification each: after two hundred the sender's are not even decoded; others' are."""
     desk = Desk()
@@ -220,20 +204,6 @@ def test_peer_whose_messages_are_refused_is_not_read_for_the_rest_of_the_second(
     diary.time_ms += 1_000
     diary.replica.receive(liar, encode_message(desk.prepare(desk.others[0], 0, b"h" * 32)))
     assert desk.others[0] in diary.replica._core.state.votes.voters(Phase.PREPARE, 0)
-
-
-def test_a_refused_block_of_full_size_uses_up_its_senders_second() -> None:
-    """[B4] Four mebibytes that were read for nothing weigh as much as two hundred and fifty forged votes."""
-    quota = PeerQuota()
-    quota.spend("a.example", 4 * 2**20, 5_000)
-    quota.blame("a.example", 4 * 2**20)
-    with pytest.raises(Rejected) as refusal:
-        quota.spend("a.example", 1, 5_001)
-    assert (refusal.value.reason, refusal.value.detail) == (
-        Reason.QUOTA_EXCEEDED,
-        "more than 200 points of fault a second from a.example",
-    )
-    quota.spend("a.example", 1, 6_000)
 
 
 def evidence_reports(diary: Diary) -> list[EvidenceReport]:
