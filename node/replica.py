@@ -10,7 +10,7 @@ durable write, always before the next effect. What peers send wrongly is `Reject
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar, assert_never
+from typing import assert_never
 
 from node import codec
 from node.chain.block import Block
@@ -63,23 +63,18 @@ from node.consensus.messages import (
     Signed,
     Status,
     ViewChange,
-    header_of,
-    with_signature,
 )
 from node.errors import Rejected
 from node.journal import Journal
-from node.limits import (
-    PEERS_MAX,
-)
+from node.limits import PEERS_MAX
 from node.peer_quota import PeerQuota
 from node.primitives import Epoch, Height, InstitutionId, View
+from node.promise_queue import PromiseQueue
 from node.replica_contract import Chain, Environment, NullObserver, NullRecorder, Observer, Recorder
 from node.replica_view import ReplicaCounters, ReplicaView, view_of
 from node.rounds import Round, round_of
-from node.signer.contract import ConsensusSigner, SignerUnreachable, SigningRefused
+from node.signer.contract import ConsensusSigner
 from node.wire import decode_message, encode_message
-
-S = TypeVar("S", bound=Signed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +118,7 @@ class Replica:
         self._recorder: Recorder = NullRecorder() if recorder is None else recorder
         self._quota = PeerQuota()
         self._queue: deque[Input] = deque()
-        self._unsigned: list[Promise] = []
-        """Promises in the journal that the signer could not sign yet, in order; the latest of each kind."""
-        self._signer_problem: str | None = None
+        self._promises = None if member is None else PromiseQueue(member.signer, self.counters)
         self._is_running = False
         self._epoch = chain.epoch
         """Of the height in progress."""
@@ -184,7 +177,7 @@ class Replica:
 
     def view(self) -> ReplicaView:
         """Return where we are, for RPC and `why-stalled`."""
-        return replace(view_of(self._core), signer_problem=self._signer_problem)
+        return replace(view_of(self._core), signer_problem=None if self._promises is None else self._promises.problem)
 
     def round(self) -> Round:
         """Return who did what at this height, for the log."""
@@ -310,59 +303,25 @@ class Replica:
             case CommitBlock(block, certificate):
                 self._commit(block, certificate)
 
-    def _sign(self, message: S) -> S | None:
-        """Return the message with our signature; None when the signer would contradict itself.
-
-        Raises: SignerUnreachable.
-        """
-        assert self._member is not None
-        signer = self._member.signer
-        try:
-            signature = signer.sign_status(message) if isinstance(message, Status) else signer.sign(message)
-        except SigningRefused:
-            self.counters.signing_refused += 1
-            return None
-        except SignerUnreachable as error:
-            self.counters.signer_unreachable += 1
-            self._signer_problem = str(error)
-            raise
-        self._signer_problem = None
-        return with_signature(message, signature)
-
     def _sign_status(self, message: Status) -> Status | None:
-        """A Status that cannot be signed now is left out: the next one comes in a second."""
-        try:
-            return self._sign(message)
-        except SignerUnreachable:
-            return None
+        assert self._promises is not None
+        return self._promises.sign_status(message)
 
     def _sign_and_broadcast(self, message: Signed) -> None:
-        if not isinstance(message, Status):
-            self._unsigned.append(message)
-            self._sign_waiting()
+        if isinstance(message, Status):
+            signed = self._sign_status(message)
+            if signed is not None:
+                self._broadcast(signed)
             return
-        signed = self._sign_status(message)
-        if signed is not None:
-            self._broadcast(signed)
+        assert self._promises is not None
+        self._promises.add(message)
+        self._sign_waiting()
 
     def _sign_waiting(self) -> None:
-        """Sign and send what is promised, in order: nothing later before what the signer could not sign yet.
-
-        While it does not answer, the latest of each kind waits, for nobody needs the others any more; what
-        a decision has overtaken is dropped. The journal holds all of it.
-        """
-        while self._unsigned:
-            message = self._unsigned[0]
-            if header_of(message).height == self._core.height:
-                try:
-                    signed = self._sign(message)
-                except SignerUnreachable:
-                    latest = {type(waiting): waiting for waiting in self._unsigned}
-                    self._unsigned = [waiting for waiting in self._unsigned if latest[type(waiting)] is waiting]
-                    return
-                if signed is not None:
-                    self._publish(signed)
-            del self._unsigned[0]
+        """Say what is promised, as far as the signer signs it now."""
+        if self._promises is not None:
+            for signed in self._promises.signed(self._core.height):
+                self._publish(signed)
 
     def _publish(self, signed: Promise) -> None:
         """Send our signed promise to everybody, ourselves included."""

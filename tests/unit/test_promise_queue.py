@@ -33,10 +33,12 @@ class AwaySigner:
 
 def away(diary: Diary) -> AwaySigner:
     """Put a signer that can be away in the place of a diary's."""
-    member = diary.replica._member
+    member, promises = diary.replica._member, diary.replica._promises
     assert member is not None
+    assert promises is not None
     made = AwaySigner(member.signer)
     diary.replica._member = dataclasses.replace(member, signer=made)
+    promises._signer = made
     return made
 
 
