@@ -8,7 +8,7 @@ such as [C2] are those of README.md beside this file.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -16,11 +16,10 @@ import msgspec
 
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Network, Phase, VerifyDigest, verify_consensus_signature
-from node.chain.evidence import contradiction
 from node.chain.rotation import Rotation, RotationOf
-from node.chain.statements import Commit, Prepare, ProposalHead, SignedPart, ViewChangeHead
+from node.chain.statements import Commit, Prepare, ProposalHead
 from node.chain.validator_set import ValidatorSet
-from node.consensus import body, status, view_change
+from node.consensus import body, equivocation, status, view_change
 from node.consensus.carried import Carried
 from node.consensus.effects import (
     Broadcast,
@@ -30,7 +29,6 @@ from node.consensus.effects import (
     JudgeEvidence,
     Persist,
     Replay,
-    ReportEquivocation,
     SendBlock,
     SetTimer,
     SignAndBroadcast,
@@ -80,7 +78,6 @@ from node.errors import Reason, Rejected
 from node.limits import (
     BLOCK_ANSWERS_PER_PEER_MAX,
     CLOCK_AHEAD_MAX_MS,
-    EQUIVOCATIONS_PER_VALIDATOR_MAX,
     EVIDENCE_JUDGED_PER_PEER_MAX,
     FUTURE_MESSAGES_PER_PEER_MAX,
     HEARTBEAT_MS,
@@ -433,7 +430,7 @@ class Core:
         if head.view == state.view and state.accepted_hash is not None:  # [A7]
             if head.block_hash != state.accepted_hash and state.accepted is not None:
                 self._verifier.check_signature(state.context.validators, head)
-                yield from self._compare(head, [state.accepted.head])
+                yield from equivocation.compare(state, head, [state.accepted.head])
             return
         if message in state.judging:
             return
@@ -442,10 +439,10 @@ class Core:
         if sender != self._options.institution:
             self._judged[sender] += 1
         check_proposal(self._verifier, state.context, message, now_ms)
-        yield from self._compare(head, [waiting.head for waiting in state.judging])
+        yield from equivocation.compare(state, head, [waiting.head for waiting in state.judging])
         if isinstance(message, NewView):
             for change in message.view_changes:
-                yield from self._compare(change, self._said_beside(change))
+                yield from equivocation.compare_view_change(state, change)
         if head.block_hash in state.blocks:
             yield from self._accept(now_ms, message)
         else:
@@ -482,11 +479,11 @@ class Core:
             return
         self._verifier.check_signature(state.context.validators, vote)
         if earlier is not None:
-            yield from self._compare(vote, [earlier])
+            yield from equivocation.compare(state, vote, [earlier])
             return
         state.votes.add(vote)
         if isinstance(vote, Commit):
-            yield from self._compare(vote, state.view_changes.of(vote.validator))
+            yield from equivocation.compare(state, vote, state.view_changes.of(vote.validator))
 
     def _on_view_change(self, message: ViewChange) -> Iterator[Effect]:
         """[V3] Keep a ViewChange that proves its claim; others count for nothing."""
@@ -501,27 +498,7 @@ class Core:
             state.view_changes.add(message)
         elif earlier.head != head:
             self._verifier.check_signature(state.context.validators, head)
-        yield from self._compare(head, self._said_beside(head))
-
-    def _said_beside(self, change: ViewChangeHead) -> Iterator[SignedPart]:
-        """Return what its signer has said, as far as it is held, that a ViewChange must agree with."""
-        state = self.state
-        yield from state.view_changes.of(change.validator)
-        yield from state.votes.commits_of(change.validator)
-
-    def _compare(self, said: SignedPart, others: Iterable[SignedPart]) -> Iterator[Effect]:
-        """[E1] [E2] Report a genuine statement that contradicts another one; once each, a few of one validator."""
-        state = self.state
-        for other in others:
-            kind = contradiction(said, other)
-            if kind is None:
-                continue
-            key = (said.validator, min(said.view, other.view), int(kind))
-            reports = sum(1 for validator, _, _ in state.accused if validator == said.validator)
-            if key in state.accused or reports >= EQUIVOCATIONS_PER_VALIDATOR_MAX:
-                continue
-            state.accused.add(key)
-            yield ReportEquivocation(state.context.institution(said.validator), (other, said))
+        yield from equivocation.compare_view_change(state, head)
 
     def _on_report(self, sender: InstitutionId, report: EvidenceReport) -> Iterator[Effect]:
         """[E4] Have the ledger judge what somebody else has found, a few per peer and tick."""
