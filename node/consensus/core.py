@@ -7,7 +7,6 @@ such as [C2] are those of README.md beside this file.
     replica:  take one input → core.step → for each effect, in order, perform it → next input
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
@@ -71,19 +70,16 @@ from node.consensus.messages import (
 )
 from node.consensus.recovery import SafeStart, restore
 from node.consensus.status import Claims
+from node.consensus.tick_quota import TickQuota
 from node.consensus.timeouts import ViewTimeouts
 from node.consensus.verification import Verifier, check_proposal, check_view_change
 from node.consensus.votes import ViewChangeBook, VoteBook, phase_of
 from node.errors import Reason, Rejected
 from node.limits import (
-    BLOCK_ANSWERS_PER_PEER_MAX,
     CLOCK_AHEAD_MAX_MS,
-    EVIDENCE_JUDGED_PER_PEER_MAX,
     FUTURE_MESSAGES_PER_PEER_MAX,
     HEARTBEAT_MS,
-    PROPOSALS_JUDGED_PER_PEER_MAX,
     STATUS_INTERVAL_MS,
-    STATUSES_PER_PEER_MAX,
 )
 from node.primitives import Epoch, Height, InstitutionId, PublicKey
 
@@ -117,11 +113,7 @@ class Core:
         self._head_certificate: Certificate | None = None
         self._early: dict[InstitutionId, list[Message]] = {}
         """Messages of the next height by peer, not verified yet. [B1]"""
-        self._judged: Counter[InstitutionId] = Counter()
-        self._answered: Counter[InstitutionId] = Counter()
-        self._heard: Counter[InstitutionId] = Counter()
-        self._reported: Counter[InstitutionId] = Counter()
-        """All four are spent quotas, forgiven at each tick. [B4]"""
+        self._quota = TickQuota(carried)
         self._is_ticking = False
         """The first tick was asked for."""
         if carried is not None:
@@ -146,6 +138,7 @@ class Core:
     def carried(self) -> Carried:
         """Return what this core takes along to the next height."""
         heights, ticks_behind = self._claims.carried()
+        judged, answered, heard, reported = self._quota.carried()
         safe_start = self._safe_start
         return Carried(
             height=self.height,
@@ -154,10 +147,10 @@ class Core:
             ticks_behind=ticks_behind,
             safe_start=None if safe_start is None else safe_start.carried(),
             early={peer: list(messages) for peer, messages in self._early.items()},
-            judged=dict(self._judged),
-            answered=dict(self._answered),
-            heard=dict(self._heard),
-            reported=dict(self._reported),
+            judged=judged,
+            answered=answered,
+            heard=heard,
+            reported=reported,
         )
 
     def _take_up(self, carried: Carried) -> None:
@@ -168,10 +161,6 @@ class Core:
             None if found is None else SafeStart(found.nonce, found.signs_from, found.heads, is_kept=found.is_kept)
         )
         self._early = {peer: list(messages) for peer, messages in carried.early.items()}
-        self._judged.update(carried.judged)
-        self._answered.update(carried.answered)
-        self._heard.update(carried.heard)
-        self._reported.update(carried.reported)
         self._is_ticking = carried.height > 0
 
     def step(self, event: Input) -> tuple[Effect, ...]:
@@ -434,10 +423,7 @@ class Core:
             return
         if message in state.judging:
             return
-        if self._judged[sender] >= PROPOSALS_JUDGED_PER_PEER_MAX:  # [B4]
-            raise Rejected(Reason.QUOTA_EXCEEDED, f"{self._judged[sender]} proposals were judged")
-        if sender != self._options.institution:
-            self._judged[sender] += 1
+        self._quota.judge(sender, is_own=sender == self._options.institution)
         check_proposal(self._verifier, state.context, message, now_ms)
         yield from equivocation.compare(state, head, [waiting.head for waiting in state.judging])
         if isinstance(message, NewView):
@@ -459,9 +445,7 @@ class Core:
         judged = state.blocks[head.block_hash]  # a header may have come with another body than this
         state.accepted_hash, state.accepted = head.block_hash, msgspec.structs.replace(message, block=judged)
         state.accepted_at_ms = now_ms
-        maker = state.context.institution(head.validator)
-        if self._judged[maker]:  # [B4] it was no waste: an honest proposer of many heights a second is never refused
-            self._judged[maker] -= 1
+        self._quota.accepted(state.context.institution(head.validator))
         if head.view > 0:
             yield from view_change.start_timer(state)  # [T2]: it proves Q ViewChanges
         if head.block_hash not in state.kept:
@@ -502,16 +486,12 @@ class Core:
 
     def _on_report(self, sender: InstitutionId, report: EvidenceReport) -> Iterator[Effect]:
         """[E4] Have the ledger judge what somebody else has found, a few per peer and tick."""
-        if self._reported[sender] >= EVIDENCE_JUDGED_PER_PEER_MAX:
-            raise Rejected(Reason.QUOTA_EXCEEDED, f"{self._reported[sender]} reports of {sender} were judged")
-        self._reported[sender] += 1
+        self._quota.report(sender)
         yield JudgeEvidence(sender, report.evidence)
 
     def _on_block_request(self, sender: InstitutionId, request: BlockRequest) -> Iterator[Effect]:
         """[D2] Give a body that we kept, a few per peer and tick."""
-        if self._answered[sender] >= BLOCK_ANSWERS_PER_PEER_MAX:
-            raise Rejected(Reason.QUOTA_EXCEEDED, f"{self._answered[sender]} blocks were sent to {sender}")
-        self._answered[sender] += 1
+        self._quota.answer(sender)
         yield SendBlock(sender, request.height, request.block_hash)
 
     def _on_block_reply(self, sender: InstitutionId, block: Block) -> Iterator[Effect]:
@@ -535,12 +515,8 @@ class Core:
         self._verifier.check_certificate(state.context, certificate, Phase.COMMIT)
         if state.decision is None:
             state.decision = certificate
-        if block_hash in state.blocks:
-            return
-        if self._judged[sender] >= PROPOSALS_JUDGED_PER_PEER_MAX:
-            return
-        self._judged[sender] += 1
-        yield from body.validate(state, block_hash, message.block)
+        if block_hash not in state.blocks and self._quota.may_judge(sender):
+            yield from body.validate(state, block_hash, message.block)
 
     def _on_status(self, now_ms: int, sender: InstitutionId, message: Status) -> Iterator[Effect]:
         state = self.state
@@ -549,20 +525,17 @@ class Core:
         if message.validator < len(members) and members[message.validator].institution != sender:
             institution = members[message.validator].institution
             raise Rejected(Reason.WRONG_SIGNERS, f"status of {institution} sent by {sender}")
-        if self._heard[sender] >= STATUSES_PER_PEER_MAX:  # [B4] each is another digest, so each costs a verification
-            raise Rejected(Reason.QUOTA_EXCEEDED, f"{self._heard[sender]} status of {sender} were heard")
-        self._heard[sender] += 1
+        self._quota.hear(sender)
         self._verifier.check_signature(validators, message)
         if self._safe_start is not None:
             self._safe_start.take(self._verifier, state, message, members[message.validator].institution)
         self._claims.note(sender, message.height)
-        if message.probe and state.me is not None and self._answered[sender] < BLOCK_ANSWERS_PER_PEER_MAX:  # [R2]
-            self._answered[sender] += 1
+        if message.probe and state.me is not None and self._quota.may_answer(sender):  # [R2]
             certificate = self._head_certificate
             answer = status.make(state, answer=message.probe, head_certificate=certificate)
             yield SignAndSend(sender, answer)
         if not message.answer:
-            yield from status.answer_with_missing(state, sender, message, self._answered, now_ms)
+            yield from status.answer_with_missing(state, sender, message, self._quota, now_ms)
 
     def _check_epoch(self, epoch: Epoch) -> None:
         if epoch != self.state.context.epoch:  # [X1]
@@ -638,10 +611,7 @@ class Core:
     def _on_tick(self, event: TimerFired) -> Iterator[Effect]:
         """[S1] [V5] Each second: say where we are, repeat the ViewChange, forgive quotas."""
         state = self.state
-        self._judged.clear()
-        self._answered.clear()
-        self._heard.clear()
-        self._reported.clear()
+        self._quota.forgive()
         state.has_pending = event.has_pending
         self._may_build_again()
         yield self._tick(state.context.height)

@@ -1,6 +1,5 @@
 """Saying where we are, once a second, and answering with just what the other lacks. [S1]–[S4]"""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from node.chain.certificate import Certificate, Phase
@@ -8,8 +7,9 @@ from node.chain.validator_set import ValidatorSet
 from node.consensus.effects import Effect, RequestSync, Send, SendDecided
 from node.consensus.height import HeightState
 from node.consensus.messages import UNSIGNED, Status
+from node.consensus.tick_quota import TickQuota
 from node.consensus.votes import has_bit
-from node.limits import BLOCK_ANSWERS_PER_PEER_MAX, DECIDED_ANSWERERS, STATUS_INTERVAL_MS
+from node.limits import DECIDED_ANSWERERS, STATUS_INTERVAL_MS
 from node.primitives import Height, InstitutionId
 
 _TICKS_BEHIND_BY_ONE = 3
@@ -96,7 +96,7 @@ def answer_with_missing(
     state: HeightState,
     sender: InstitutionId,
     status: Status,
-    answered: Counter[InstitutionId],
+    quota: TickQuota,
     now_ms: int,
 ) -> Iterator[Effect]:
     """[S2] [S3] Send what `sender` lacks of ours; blocks come from the proposer or two that rotate.
@@ -106,7 +106,7 @@ def answer_with_missing(
     height = state.context.height
     if status.height < height:
         is_told = _is_under_way(state.begun_at_ms, now_ms)
-        if not is_told and _is_our_turn(state, now_ms) and _may_answer(answered, sender):
+        if not is_told and _is_our_turn(state, now_ms) and quota.may_answer(sender):
             yield SendDecided(sender, status.height)
         return
     if status.height > height or state.me is None or state.is_decided:
@@ -118,7 +118,7 @@ def answer_with_missing(
     lacks_proposal = status.view < state.view or (status.view == state.view and not status.has_proposal)
     if lacks_proposal and state.accepted is not None and not _is_under_way(state.accepted_at_ms, now_ms):
         ours = state.proposer == state.me or _is_our_turn(state, now_ms)
-        if ours and _may_answer(answered, sender):
+        if ours and quota.may_answer(sender):
             yield Send(sender, state.accepted)
 
 
@@ -133,11 +133,3 @@ def _is_our_turn(state: HeightState, now_ms: int) -> bool:
         return False
     turn = state.me + now_ms // STATUS_INTERVAL_MS
     return turn % len(state.context.validators) < DECIDED_ANSWERERS
-
-
-def _may_answer(answered: Counter[InstitutionId], sender: InstitutionId) -> bool:
-    """[B4] Spend one of the few blocks that a peer gets between two ticks."""
-    if answered[sender] >= BLOCK_ANSWERS_PER_PEER_MAX:
-        return False
-    answered[sender] += 1
-    return True
