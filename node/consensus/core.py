@@ -11,18 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
-import msgspec
-
 from node.chain.block import Block
 from node.chain.certificate import Certificate, Network, Phase, VerifyDigest, verify_consensus_signature
 from node.chain.rotation import Rotation, RotationOf
-from node.chain.statements import Commit, Prepare, ProposalHead
+from node.chain.statements import Commit, Prepare
 from node.chain.validator_set import ValidatorSet
-from node.consensus import body, equivocation, status, view_change
+from node.consensus import body, equivocation, proposal, status, view_change
 from node.consensus.carried import Carried
 from node.consensus.effects import (
     Broadcast,
-    BuildBlock,
     CommitBlock,
     Effect,
     JudgeEvidence,
@@ -54,11 +51,9 @@ from node.consensus.messages import (
     BlockRequest,
     Decided,
     EvidenceReport,
-    KeptBlock,
     Message,
     NewView,
     Prepared,
-    PromisedProposal,
     Proposal,
     Signed,
     SignsFrom,
@@ -72,7 +67,7 @@ from node.consensus.recovery import SafeStart, restore
 from node.consensus.status import Claims
 from node.consensus.tick_quota import TickQuota
 from node.consensus.timeouts import ViewTimeouts
-from node.consensus.verification import Verifier, check_proposal, check_view_change
+from node.consensus.verification import Verifier, check_view_change
 from node.consensus.votes import ViewChangeBook, VoteBook, phase_of
 from node.errors import Reason, Rejected
 from node.limits import (
@@ -184,11 +179,11 @@ class Core:
                 self.state.has_pending = True
                 self._may_build_again()
             case BlockBuilt(_, block):
-                yield from self._on_built(block)
+                yield from proposal.propose_built(self.state, block)
             case BlockValidated(now_ms, block, valid):
-                yield from self._on_validated(now_ms, block, valid=valid)
+                yield from proposal.take_verdict(self.state, self._quota, block, now_ms, valid=valid)
             case BlockLoaded(now_ms, block):
-                yield from self._on_validated(now_ms, block, valid=True)
+                yield from proposal.take_verdict(self.state, self._quota, block, now_ms, valid=True)
             case unreachable:
                 assert_never(unreachable)
         yield from self._progress(event.now_ms)
@@ -207,7 +202,7 @@ class Core:
         if state.view > 0 or not state.view_changes.is_empty:
             yield from view_change.progress(state, now_ms)
         if state.view == 0:
-            yield from self._propose(now_ms)
+            yield from proposal.propose(state, now_ms)
             yield from self._start_first_timer(now_ms)
 
     def _decide(self, now_ms: int) -> Iterator[Effect]:
@@ -243,21 +238,6 @@ class Core:
         yield Persist(Prepared(state.prepared))
         yield Persist(vote)
         yield SignAndBroadcast(vote)
-
-    def _propose(self, now_ms: int) -> Iterator[Effect]:
-        """[P1] [P2] In view 0: as soon as there is something to include, or the heartbeat is due."""
-        state = self.state
-        head = state.context.head
-        is_due = now_ms >= head.timestamp_ms + HEARTBEAT_MS
-        if (
-            state.step is Step.WAITING
-            and state.proposer == state.me
-            and state.proposed is None
-            and not state.building
-            and (state.has_pending or is_due)
-        ):
-            state.building = True
-            yield BuildBlock(max(now_ms, head.timestamp_ms + 1))
 
     def _start_first_timer(self, now_ms: int) -> Iterator[Effect]:
         """[T1] The timer of view 0 never runs on an idle network, whatever a liar sends."""
@@ -368,7 +348,7 @@ class Core:
         elif self.state.may_sign:
             match message:
                 case Proposal() | NewView():
-                    yield from self._on_proposal(now_ms, sender, message)
+                    yield from proposal.judge(self.state, self._verifier, self._quota, sender, message, now_ms)
                 case Prepare():
                     yield from self._on_vote(message)
                 case ViewChange():
@@ -410,50 +390,6 @@ class Core:
         if len(held) >= FUTURE_MESSAGES_PER_PEER_MAX:
             raise Rejected(Reason.QUOTA_EXCEEDED, f"{len(held)} messages of {sender} for height {height} are kept")
         held.append(message)
-
-    def _on_proposal(self, now_ms: int, sender: InstitutionId, message: AnyProposal) -> Iterator[Effect]:
-        """[A1]–[A7] The first valid proposal of a view that is not below ours."""
-        state, head = self.state, message.head
-        if head.view < state.view:  # [V4]
-            return
-        if head.view == state.view and state.accepted_hash is not None:  # [A7]
-            if head.block_hash != state.accepted_hash and state.accepted is not None:
-                self._verifier.check_signature(state.context.validators, head)
-                yield from equivocation.compare(state, head, [state.accepted.head])
-            return
-        if message in state.judging:
-            return
-        self._quota.judge(sender, is_own=sender == self._options.institution)
-        check_proposal(self._verifier, state.context, message, now_ms)
-        yield from equivocation.compare(state, head, [waiting.head for waiting in state.judging])
-        if isinstance(message, NewView):
-            for change in message.view_changes:
-                yield from equivocation.compare_view_change(state, change)
-        if head.block_hash in state.blocks:
-            yield from self._accept(now_ms, message)
-        else:
-            state.judging.append(message)
-            yield from body.validate(state, head.block_hash, message.block)
-
-    def _accept(self, now_ms: int, message: AnyProposal) -> Iterator[Effect]:
-        """[C1] Body and vote durable, then Prepare. A NewView may carry us up to its view. [A7]"""
-        state, head = self.state, message.head
-        assert state.me is not None
-        if head.view > state.view:
-            view_change.enter(state, head.view)
-        state.step, state.active = Step.PREPARING, True
-        judged = state.blocks[head.block_hash]  # a header may have come with another body than this
-        state.accepted_hash, state.accepted = head.block_hash, msgspec.structs.replace(message, block=judged)
-        state.accepted_at_ms = now_ms
-        self._quota.accepted(state.context.institution(head.validator))
-        if head.view > 0:
-            yield from view_change.start_timer(state)  # [T2]: it proves Q ViewChanges
-        if head.block_hash not in state.kept:
-            state.kept.add(head.block_hash)
-            yield Persist(KeptBlock(judged))
-        vote = Prepare(head.epoch, head.height, head.view, head.block_hash, state.me, UNSIGNED)
-        yield Persist(vote)
-        yield SignAndBroadcast(vote)
 
     def _on_vote(self, vote: Vote) -> Iterator[Effect]:
         """Count one genuine vote; a repeated one costs nothing."""
@@ -540,56 +476,6 @@ class Core:
     def _check_epoch(self, epoch: Epoch) -> None:
         if epoch != self.state.context.epoch:  # [X1]
             raise Rejected(Reason.WRONG_EPOCH, f"epoch {epoch} instead of {self.state.context.epoch}")
-
-    # Answers of the ledger
-
-    def _on_built(self, block: Block) -> Iterator[Effect]:
-        """Propose the block, unless the view has moved on or it is empty before its time."""
-        state, header = self.state, block.header
-        if not state.building or header.parent_hash != state.context.head.hash():
-            return
-        block_hash = block.hash()
-        if state.view > 0:
-            state.remember_block(block_hash, block)
-            yield from view_change.propose_built(state, block)  # [P3]
-            return
-        is_heartbeat = header.timestamp_ms >= state.context.head.timestamp_ms + HEARTBEAT_MS
-        if state.step is not Step.WAITING or not (block.transactions or block.evidence or is_heartbeat):  # [P2]
-            return
-        assert state.me is not None
-        state.proposed = 0
-        state.remember_block(block_hash, block)
-        state.kept.add(block_hash)
-        context = state.context
-        head = ProposalHead(context.epoch, context.height, 0, block_hash, state.me, UNSIGNED)
-        yield Persist(KeptBlock(block))
-        yield Persist(PromisedProposal(head, (), None))
-        yield SignAndBroadcast(Proposal(head, block))
-
-    def _on_validated(self, now_ms: int, block: Block, *, valid: bool) -> Iterator[Effect]:
-        """A body is known to be good or bad; of proposals that waited for it one is accepted."""
-        state = self.state
-        if block.header.height != state.context.height:
-            return
-        block_hash = block.hash()
-        state.validating.discard(block_hash)
-        waiting = [message for message in state.judging if message.head.block_hash == block_hash]
-        if not valid:
-            state.judging = [message for message in state.judging if message.block is not block]
-            return
-        state.remember_block(block_hash, block)
-        state.fetches.pop(block_hash, None)
-        state.judging = [message for message in state.judging if message not in waiting]
-        if state.is_decided or not state.may_sign:
-            return
-        for message in sorted(waiting, key=lambda message: message.head.view, reverse=True):
-            if self._is_acceptable(message):
-                yield from self._accept(now_ms, message)
-
-    def _is_acceptable(self, message: AnyProposal) -> bool:
-        """[A7] Tell whether a genuine proposal is the first of a view that is not below ours."""
-        state, view = self.state, message.head.view
-        return view > state.view or (view == state.view and state.accepted_hash is None)
 
     # Time
 

@@ -34,7 +34,7 @@ RECORDS = {
     ),
     "body-not-kept": Plant(
         "a block is voted for without keeping its body",
-        (Edit("node.consensus.core:Core._accept", "yield Persist(KeptBlock(judged))", "pass"),),
+        (Edit("node.consensus.proposal:_accept", "yield Persist(KeptBlock(judged))", "pass"),),
     ),
     "restart-forgets-view-change": Plant(
         "after a restart a ViewChange that was sent binds no more",

@@ -4,6 +4,7 @@ from tests.simulation.plan import Plan, draw
 from tests.simulation.plants import Edit, Plant
 
 _CORE = "node.consensus.core:Core."
+_PROPOSAL = "node.consensus.proposal:"
 _CHECK = "node.consensus.verification:"
 _CHANGE = "node.consensus.view_change:"
 _BOOK = "node.consensus.votes:VoteBook."
@@ -118,7 +119,8 @@ RULES = {
             Edit(
                 _CORE + "_commit",
                 "block_hash = state.accepted_hash\n",
-                "block_hash = state.accepted_hash\n"
+                "import msgspec\n"
+                "    block_hash = state.accepted_hash\n"
                 "    own = state.own_view_change\n"
                 "    for (phase, view, late), tally in list(state.votes._tallies.items()):\n"
                 "        if own is None or phase is not Phase.PREPARE or view >= own.head.view:\n"
@@ -139,8 +141,8 @@ RULES = {
     "vote-below-promise": Plant(
         "a proposal of a view that was left is still voted for",
         (
-            Edit(_CORE + "_on_proposal", "if head.view < state.view:", "if False:"),
-            Edit(_CORE + "_is_acceptable", "return view > state.view or ", "return view != state.view or "),
+            Edit(_PROPOSAL + "judge", "if head.view < state.view:", "if False:"),
+            Edit(_PROPOSAL + "_is_acceptable", "return view > state.view or ", "return view != state.view or "),
         ),
     ),
     "heads-of-other-views": Plant(
