@@ -1,8 +1,10 @@
 """One validator's consensus as a deterministic machine: inputs in, ordered effects out.
 
 No clock, socket, disk, thread, logger or randomness. Handlers only record what is genuine; then
-`_progress` does whatever the records now allow, so no rule depends on the order of arrival. Labels
-such as [C2] are those of README.md beside this file.
+`_progress` does whatever the records now allow, so no rule depends on the order of arrival. Here is
+when each rule is asked; the rules are functions over the height's state in proposal.py, decision.py,
+view_change.py, body.py, status.py and recovery.py. Labels such as [C2] are those of README.md beside
+this file.
 
     replica:  take one input → core.step → for each effect, in order, perform it → next input
 """
@@ -12,18 +14,16 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from node.chain.block import Block
-from node.chain.certificate import Certificate, Network, Phase, VerifyDigest, verify_consensus_signature
+from node.chain.certificate import Certificate, Network, VerifyDigest, verify_consensus_signature
 from node.chain.rotation import Rotation, RotationOf
 from node.chain.statements import Commit, Prepare
 from node.chain.validator_set import ValidatorSet
-from node.consensus import body, equivocation, proposal, status, view_change
+from node.consensus import body, decision, proposal, status, view_change
 from node.consensus.carried import Carried
 from node.consensus.effects import (
     Broadcast,
-    CommitBlock,
     Effect,
     JudgeEvidence,
-    Persist,
     Replay,
     SendBlock,
     SetTimer,
@@ -45,7 +45,6 @@ from node.consensus.inputs import (
     TransactionsPending,
 )
 from node.consensus.messages import (
-    UNSIGNED,
     AnyProposal,
     BlockReply,
     BlockRequest,
@@ -53,7 +52,6 @@ from node.consensus.messages import (
     EvidenceReport,
     Message,
     NewView,
-    Prepared,
     Proposal,
     Signed,
     SignsFrom,
@@ -67,7 +65,7 @@ from node.consensus.recovery import SafeStart, restore
 from node.consensus.status import Claims
 from node.consensus.tick_quota import TickQuota
 from node.consensus.timeouts import ViewTimeouts
-from node.consensus.verification import Verifier, check_view_change
+from node.consensus.verification import Verifier
 from node.consensus.votes import ViewChangeBook, VoteBook, phase_of
 from node.errors import Reason, Rejected
 from node.limits import (
@@ -194,50 +192,16 @@ class Core:
         """Fire every rule whose condition holds now."""
         state = self.state
         if not state.is_decided:
-            yield from self._decide(now_ms)
+            yield from decision.decide(state, now_ms)
         if not state.may_sign or state.step is Step.DECIDED:
             return
         if state.step is Step.PREPARING:
-            yield from self._commit()
+            yield from decision.commit(state)
         if state.view > 0 or not state.view_changes.is_empty:
             yield from view_change.progress(state, now_ms)
         if state.view == 0:
             yield from proposal.propose(state, now_ms)
             yield from self._start_first_timer(now_ms)
-
-    def _decide(self, now_ms: int) -> Iterator[Effect]:
-        """[D1] Q Commits of one and the same view decide, whatever view we are in."""
-        state = self.state
-        if state.decision is None and state.votes.decided is not None:
-            view, block_hash = state.votes.decided
-            state.decision = state.votes.certificate(Phase.COMMIT, view, block_hash)
-        if state.decision is None:
-            return
-        block = state.blocks.get(state.decision.block_hash)
-        if block is None:
-            if state.decision.block_hash not in state.validating:
-                yield from body.want(state, state.decision)  # [D2]
-            return
-        state.step = Step.DECIDED
-        if state.accepted_hash == state.decision.block_hash and state.accepted_at_ms:
-            self._timeouts.observe(now_ms - state.accepted_at_ms)
-        yield CommitBlock(block, state.decision)
-
-    def _commit(self) -> Iterator[Effect]:
-        """[C2] Q Prepares of this view for the accepted block: certificate and vote, then Commit."""
-        state = self.state
-        block_hash = state.accepted_hash
-        if block_hash is None or state.me is None:
-            return
-        if state.votes.count(Phase.PREPARE, state.view, block_hash) < state.context.validators.quorum:
-            return
-        state.step = Step.COMMITTING
-        state.prepared = state.votes.certificate(Phase.PREPARE, state.view, block_hash)
-        context = state.context
-        vote = Commit(context.epoch, context.height, state.view, block_hash, state.me, UNSIGNED)
-        yield Persist(Prepared(state.prepared))
-        yield Persist(vote)
-        yield SignAndBroadcast(vote)
 
     def _start_first_timer(self, now_ms: int) -> Iterator[Effect]:
         """[T1] The timer of view 0 never runs on an idle network, whatever a liar sends."""
@@ -335,7 +299,7 @@ class Core:
         if height != current or self.state.is_decided:
             return
         if isinstance(message, Decided):
-            yield from self._on_decided(sender, message)
+            yield from decision.take_decided(self.state, self._verifier, self._quota, sender, message)
         else:
             yield from self._on_promise(now_ms, sender, message)
 
@@ -344,15 +308,15 @@ class Core:
     ) -> Iterator[Effect]:
         """What a member says about the present height; a listener without vote only counts Commits."""
         if isinstance(message, Commit):
-            yield from self._on_vote(message)
+            yield from decision.count_vote(self.state, self._verifier, message)
         elif self.state.may_sign:
             match message:
                 case Proposal() | NewView():
                     yield from proposal.judge(self.state, self._verifier, self._quota, sender, message, now_ms)
                 case Prepare():
-                    yield from self._on_vote(message)
+                    yield from decision.count_vote(self.state, self._verifier, message)
                 case ViewChange():
-                    yield from self._on_view_change(message)
+                    yield from view_change.take(self.state, self._verifier, message)
 
     def _on_own_message(self, now_ms: int, message: Signed) -> Iterator[Effect]:
         """Our own signed message counts like anybody's; it is also kept for those who miss it."""
@@ -391,35 +355,6 @@ class Core:
             raise Rejected(Reason.QUOTA_EXCEEDED, f"{len(held)} messages of {sender} for height {height} are kept")
         held.append(message)
 
-    def _on_vote(self, vote: Vote) -> Iterator[Effect]:
-        """Count one genuine vote; a repeated one costs nothing."""
-        state = self.state
-        earlier = state.votes.held(phase_of(vote), vote.validator, vote.view)
-        if earlier == vote:
-            return
-        self._verifier.check_signature(state.context.validators, vote)
-        if earlier is not None:
-            yield from equivocation.compare(state, vote, [earlier])
-            return
-        state.votes.add(vote)
-        if isinstance(vote, Commit):
-            yield from equivocation.compare(state, vote, state.view_changes.of(vote.validator))
-
-    def _on_view_change(self, message: ViewChange) -> Iterator[Effect]:
-        """[V3] Keep a ViewChange that proves its claim; others count for nothing."""
-        state, head = self.state, message.head
-        if head.view < state.view:
-            return
-        earlier = state.view_changes.held(head.validator, head.view)
-        if earlier is None:
-            if head.view and not state.view_changes.wants(head.validator, head.view):
-                return
-            check_view_change(self._verifier, state.context, message)
-            state.view_changes.add(message)
-        elif earlier.head != head:
-            self._verifier.check_signature(state.context.validators, head)
-        yield from equivocation.compare_view_change(state, head)
-
     def _on_report(self, sender: InstitutionId, report: EvidenceReport) -> Iterator[Effect]:
         """[E4] Have the ledger judge what somebody else has found, a few per peer and tick."""
         self._quota.report(sender)
@@ -438,21 +373,6 @@ class Core:
         block_hash = block.hash()
         if body.is_wanted(state, block_hash, sender):
             yield from body.validate(state, block_hash, block)
-
-    def _on_decided(self, sender: InstitutionId, message: Decided) -> Iterator[Effect]:
-        """[D3] A certificate decides as well as the votes it is made of."""
-        state, certificate = self.state, message.certificate
-        block_hash = message.block.hash()
-        if certificate.block_hash != block_hash:
-            raise Rejected(
-                Reason.BAD_CERTIFICATE,
-                f"certificate of {certificate.block_hash.hex()} with block {block_hash.hex()}",
-            )
-        self._verifier.check_certificate(state.context, certificate, Phase.COMMIT)
-        if state.decision is None:
-            state.decision = certificate
-        if block_hash not in state.blocks and self._quota.may_judge(sender):
-            yield from body.validate(state, block_hash, message.block)
 
     def _on_status(self, now_ms: int, sender: InstitutionId, message: Status) -> Iterator[Effect]:
         state = self.state

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from node.chain.block import Block
 from node.chain.certificate import Certificate
 from node.chain.statements import ProposalHead, ViewChangeHead
-from node.consensus import body
+from node.consensus import body, equivocation
 from node.consensus.effects import BuildBlock, Effect, Persist, SetTimer, SignAndBroadcast
 from node.consensus.height import HeightState
 from node.consensus.inputs import Timer, TimerKind
 from node.consensus.messages import UNSIGNED, KeptBlock, NewView, PromisedProposal, Step, ViewChange
+from node.consensus.verification import Verifier, check_view_change
 from node.primitives import View
 
 
@@ -45,6 +46,22 @@ def enter(state: HeightState, view: View) -> None:
     state.accepted_hash = None
     state.accepted = None
     state.building = False
+
+
+def take(state: HeightState, verifier: Verifier, message: ViewChange) -> Iterator[Effect]:
+    """[V3] Keep a ViewChange that proves its claim; others count for nothing. Raises: Rejected."""
+    head = message.head
+    if head.view < state.view:
+        return
+    earlier = state.view_changes.held(head.validator, head.view)
+    if earlier is None:
+        if head.view and not state.view_changes.wants(head.validator, head.view):
+            return
+        check_view_change(verifier, state.context, message)
+        state.view_changes.add(message)
+    elif earlier.head != head:
+        verifier.check_signature(state.context.validators, head)
+    yield from equivocation.compare_view_change(state, head)
 
 
 def progress(state: HeightState, now_ms: int) -> Iterator[Effect]:

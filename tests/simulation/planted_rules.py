@@ -4,6 +4,7 @@ from tests.simulation.plan import Plan, draw
 from tests.simulation.plants import Edit, Plant
 
 _CORE = "node.consensus.core:Core."
+_DECISION = "node.consensus.decision:"
 _PROPOSAL = "node.consensus.proposal:"
 _CHECK = "node.consensus.verification:"
 _CHANGE = "node.consensus.view_change:"
@@ -54,7 +55,7 @@ RULES = {
         "Commit is sent without a quorum of Prepares",
         (
             Edit(
-                _CORE + "_commit",
+                _DECISION + "commit",
                 "if state.votes.count(Phase.PREPARE, state.view, block_hash) < state.context.validators.quorum:\n"
                 "        return\n",
                 "if state.votes.count(Phase.PREPARE, state.view, block_hash) < 2:\n        return\n"
@@ -117,9 +118,10 @@ RULES = {
         "Prepares that complete a quorum after a ViewChange was sent change what it claims",
         (
             Edit(
-                _CORE + "_commit",
+                _DECISION + "commit",
                 "block_hash = state.accepted_hash\n",
                 "import msgspec\n"
+                "    from node.consensus.messages import ViewChange\n"
                 "    block_hash = state.accepted_hash\n"
                 "    own = state.own_view_change\n"
                 "    for (phase, view, late), tally in list(state.votes._tallies.items()):\n"
@@ -173,8 +175,8 @@ RULES = {
         "Decided is believed without checking its certificate",
         (
             Edit(
-                _CORE + "_on_decided",
-                "    self._verifier.check_certificate(state.context, certificate, Phase.COMMIT)\n",
+                _DECISION + "take_decided",
+                "    verifier.check_certificate(state.context, certificate, Phase.COMMIT)\n",
                 "",
             ),
         ),
