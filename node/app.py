@@ -21,14 +21,13 @@ from node import gossip, sync
 from node.chain.answers import Committed, Submission
 from node.chain.block import PROTOCOL_VERSION
 from node.chain.certificate import verify_consensus_signature
-from node.chain.equivocations import recorded_count
 from node.chain.ledger import Ledger
 from node.chain.records.credential import Batch
 from node.chain.records.definition import Definition
 from node.chain.records.governance import Upgrade
 from node.chain.records.institution import Purpose
 from node.channels import Channel
-from node.clock import monotonic_seconds, wall_ms
+from node.clock import monotonic_seconds
 from node.config import DATA_FOLDER, Config, load_config, split_address
 from node.control import Control, Surroundings
 from node.crypto.signing import Signer
@@ -36,6 +35,7 @@ from node.crypto.verified import SignatureCache
 from node.custody import Custody, KeyPlace, open_member
 from node.environment import Callbacks, ReplicaEnvironment
 from node.errors import ConfigError, Reason, Rejected, StorageError
+from node.figures import Figures, Sources
 from node.home import Home, locked, read_home
 from node.limits import LOOKBACK_CHANGES_PER_SECOND_MAX
 from node.log import configure, get_logger
@@ -69,8 +69,6 @@ TICK_SECONDS: Final = 0.2
 SLOW_TICKS: Final = 5
 """Every so many ticks: what is due about once a second."""
 DISK_TICKS: Final = 25
-LAG_SECONDS: Final = 0.05
-"""How often the event loop's lag is measured."""
 
 
 def run(home: Path, passphrase: bytes | None = None) -> None:
@@ -235,7 +233,7 @@ class Node:
         self._view.attach(self._network, self._replica, self._sync, self._senses())
         self._environment.attach(self._network, self._replica, self._sync)
         self.ledger.on_commit(self._on_commit)
-        self._watch(chain_store)
+        self._figures = Figures(self.metrics, self._sources(chain_store))
 
     # --- making the parts ---
 
@@ -243,6 +241,19 @@ class Node:
         addresses = {peer.institution: peer.address for peer in self._config.p2p.peers}
         return Senses(
             self._consensus_observer.witness, self._transport_observer.trouble, addresses, lambda: self._disk_low_bytes
+        )
+
+    def _sources(self, chain_store: LevelDbStore) -> Sources:
+        return Sources(
+            ledger=self.ledger,
+            chain_store=chain_store,
+            replica=self._replica,
+            gossip=self._gossip,
+            sync=self._sync,
+            network=self._network,
+            rejected=self._rejected,
+            unreachable_count=lambda: len(self._view.unreachable()),
+            backup_age_seconds=self._control.backup_age_seconds,
         )
 
     def _make_recorder(self) -> Recorder | None:
@@ -302,26 +313,6 @@ class Node:
             )
         )
 
-    def _watch(self, chain_store: LevelDbStore) -> None:
-        """Let metrics read what the parts keep anyway."""
-        metrics, ledger = self.metrics, self.ledger
-        metrics.watch(
-            {
-                metrics.consensus_height: lambda: ledger.head.height + 1,
-                metrics.equivocations_recorded: lambda: recorded_count(
-                    ledger, ledger.validators_at(ledger.head.height + 1)
-                ),
-                metrics.missing_validators: lambda: len(self._view.unreachable()),
-                metrics.state_keys: lambda: ledger.state.key_count,
-                metrics.db_bytes: chain_store.approximate_bytes,
-                metrics.mempool_transactions: lambda: len(ledger.mempool),
-                metrics.mempool_bytes: lambda: ledger.mempool.bytes,
-                metrics.head_age_seconds: lambda: (wall_ms() - ledger.head.timestamp_ms) / 1_000,
-                metrics.backup_age_seconds: self._control.backup_age_seconds,
-                metrics.sync_lag_blocks: lambda: self._sync.target_height - ledger.head.height,
-            }
-        )
-
     # --- life ---
 
     async def run(self) -> None:
@@ -359,10 +350,10 @@ class Node:
             group.create_task(self._rpc.run(split_address(config.rpc.listen), self._add_pages), name="rpc")
             if config.metrics.listen is not None:
                 address = split_address(config.metrics.listen)
-                group.create_task(serve(self.metrics, address, self._refresh_metrics), name="metrics")
+                group.create_task(serve(self.metrics, address, self._figures.refresh), name="metrics")
             group.create_task(self._control.run(), name="control")
             group.create_task(self._tick(), name="tick")
-            group.create_task(self._measure_lag(), name="lag")
+            group.create_task(self._figures.measure_lag(), name="lag")
 
     def fail(self, error: BaseException) -> None:
         """Stop the node because of an error that nobody can answer for; the first one counts."""
@@ -392,13 +383,6 @@ class Node:
     def _add_pages(self, application: web.Application) -> None:
         add_routes(application, ServicesPageView(self._services))
 
-    async def _measure_lag(self) -> None:
-        """Note how long others keep the event loop: nothing in it may make a vote wait for long."""
-        while True:
-            asked = monotonic_seconds() + LAG_SECONDS
-            await asyncio.sleep(LAG_SECONDS)
-            self.metrics.loop_lag_seconds.observe(max(0.0, monotonic_seconds() - asked))
-
     async def _tick(self) -> None:
         """Give the time to who needs it."""
         turn = 0
@@ -424,32 +408,6 @@ class Node:
         if free_bytes < least and self._disk_low_bytes is None:
             self._log.warning("disk is getting full", free_bytes=free_bytes, wanted_bytes=least)
         self._disk_low_bytes = free_bytes if free_bytes < least else None
-
-    def _refresh_metrics(self) -> None:
-        """Take over totals that the parts count for themselves."""
-        metrics, counters, view = self.metrics, self._replica.counters, self._replica.view()
-        metrics.consensus_view.set(view.view)
-        metrics.consensus_step.set(view.step)
-        metrics.view_timeout_seconds.set(view.view_timeout_ms / 1_000)
-        metrics.signer_reachable.set(view.signer_problem is None)
-        metrics.follow(metrics.view_changes, counters.view_changes)
-        metrics.follow(metrics.equivocations, counters.equivocations)
-        metrics.follow(metrics.votes_late, counters.votes_late)
-        for result, count in counters.proposals.items():
-            metrics.follow(metrics.proposals, count, result)
-        for institution, count in counters.missed_proposals.items():
-            metrics.follow(metrics.missed_proposals, count, institution)
-        rejected = counters.rejected + self._gossip.rejected + self._sync.rejected + self._rejected
-        for reason, count in rejected.items():
-            metrics.follow(metrics.rejected, count, reason.value)
-        peers = self._network.peers()
-        metrics.peers.set(len(peers))
-        metrics.p2p_queue.set(sum(peer.queue_frames for peer in peers))
-        metrics.peer_height.clear()
-        for peer in peers:
-            height = self._sync.claimed_height(peer.identity.institution)
-            if height is not None:
-                metrics.peer_height.labels(peer.identity.institution).set(height)
 
     # --- what happens ---
 

@@ -40,6 +40,7 @@ MAY_WAIT: Final = (
     "node/__main__.py",
     "node/app.py",
     "node/control.py",
+    "node/figures.py",
     "node/replica.py",
     "node/running.py",
     "node/sync.py",
