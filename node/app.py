@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Final
 
 from aiohttp import web
-from msgspec import structs
 
 from node import gossip, sync
 from node.chain.answers import Committed, Submission
-from node.chain.block import PROTOCOL_VERSION
 from node.chain.certificate import verify_consensus_signature
 from node.chain.ledger import Ledger
 from node.chain.records.credential import Batch
 from node.chain.records.definition import Definition
-from node.chain.records.governance import Upgrade
 from node.chain.records.institution import Purpose
 from node.channels import Channel
 from node.clock import monotonic_seconds
@@ -60,6 +57,7 @@ from node.snapshot_file import SnapshotShelf
 from node.snapshots import CHAIN_FOLDER, SNAPSHOTS_FOLDER, DiskRestorer, SnapshotKeeper, settle
 from node.state import keys
 from node.state.leveldb import LevelDbStore, open_leveldb
+from node.version_watch import VersionWatch, version_max
 from node.web.network import ServicesPageView
 from node.web.pages import add_routes
 from node.workers import Worker
@@ -166,7 +164,6 @@ class Node:
         """A chain restored from a snapshot is to take the place of this one: start again."""
         self._rejected: Counter[Reason] = Counter()
         """What clients sent and could not be taken."""
-        self._warned_of: Upgrade | None = None
         self._callbacks = Callbacks(asyncio.get_running_loop(), self.fail)
 
         self._signatures = SignatureCache(verify_consensus_signature)
@@ -175,10 +172,11 @@ class Node:
             chain_store,
             home.genesis,
             verify_digest=self._signatures,
-            version_max=_version_max(config),
+            version_max=version_max(config),
             checkpoints=self._checkpoints,
         )
-        self._must_know_version()
+        self._versions = VersionWatch(self.ledger)
+        self._versions.check()
         self.metrics = Metrics()
         self._waiters = Waiters()
         self._worker = Worker()
@@ -468,7 +466,7 @@ class Node:
         if has_changed:
             names = self._view.validators()
             self._log.info("validators change", height=committed.header.height + 1, validators=names)
-        self._warn_of_upgrade()
+        self._versions.warn()
         self._chain_observer.committed(committed)
         if self._custody is not None:
             self._custody.committed(committed, is_listening=not self._replica.view().may_sign)
@@ -476,21 +474,7 @@ class Node:
         self._sync.committed()
         self._keeper.committed(0 if self._sync.is_syncing else self._config.storage.snapshot_interval)
         self._waiters.committed(committed)
-        self._must_know_version()
-
-    def _must_know_version(self) -> None:
-        """Stop before a block that this program cannot judge. Raises: ConfigError."""
-        sentence = self.ledger.ignorance
-        if sentence is not None:
-            self._log.error("protocol version not known", height=self.ledger.head.height + 1, detail=sentence)
-            raise ConfigError(sentence)
-
-    def _warn_of_upgrade(self) -> None:
-        """Say once, as soon as it is certain, that this program will have to be replaced."""
-        upgrade = self.ledger.coming_upgrade
-        if upgrade is not None and upgrade.version > self.ledger.version_max and upgrade != self._warned_of:
-            self._warned_of = upgrade
-            self._log.warning("an upgrade is coming that this node does not know", **structs.asdict(upgrade))
+        self._versions.check()
 
 
 def _services(ledger: Ledger, view: RunningNode) -> Services:
@@ -501,16 +485,6 @@ def _services(ledger: Ledger, view: RunningNode) -> Services:
     )
     statistics = Statistics(ledger, lambda plain_key: ledger.read(plain_key, Batch), ledger.pruned_below)
     return Services(ledger, view, catalogue, statistics, RateLimiter(LOOKBACK_CHANGES_PER_SECOND_MAX))
-
-
-def _version_max(config: Config) -> int:
-    """Return the newest version of the protocol that may judge a block here. Raises: ConfigError."""
-    wanted = config.node.protocol_version_max or PROTOCOL_VERSION
-    if wanted > PROTOCOL_VERSION:
-        raise ConfigError(
-            f"node.protocol_version_max: {wanted}, this program knows protocol versions up to {PROTOCOL_VERSION}"
-        )
-    return wanted
 
 
 def _monotonic_ms() -> int:
