@@ -9,7 +9,6 @@ import contextlib
 import os
 import shutil
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from node import gossip, sync
-from node.chain.answers import Committed, Submission
+from node.chain.answers import Committed
 from node.chain.certificate import verify_consensus_signature
 from node.chain.ledger import Ledger
 from node.chain.records.credential import Batch
@@ -34,6 +33,7 @@ from node.environment import Callbacks, ReplicaEnvironment
 from node.errors import ConfigError, Reason, Rejected, StorageError
 from node.figures import Figures, Sources
 from node.home import Home, locked, read_home
+from node.intake import Intake
 from node.limits import LOOKBACK_CHANGES_PER_SECOND_MAX
 from node.log import configure, get_logger
 from node.membership import Membership
@@ -157,13 +157,10 @@ class Node:
         self._main: asyncio.Task[None] | None = None
         self._fatal: BaseException | None = None
         self._is_stopping = False
-        self._is_waking = False
         self._disk_low_bytes: int | None = None
         """What is free on the disk, where that is little."""
         self.is_restored = False
         """A chain restored from a snapshot is to take the place of this one: start again."""
-        self._rejected: Counter[Reason] = Counter()
-        """What clients sent and could not be taken."""
         self._callbacks = Callbacks(asyncio.get_running_loop(), self.fail)
 
         self._signatures = SignatureCache(verify_consensus_signature)
@@ -178,6 +175,7 @@ class Node:
         self._versions = VersionWatch(self.ledger)
         self._versions.check()
         self.metrics = Metrics()
+        self._intake = Intake(self.ledger, self._callbacks.call_later)
         self._waiters = Waiters()
         self._worker = Worker()
         self._membership = Membership(
@@ -189,7 +187,7 @@ class Node:
             ledger=self.ledger,
             institution=config.node.institution,
             node_key=node_signer.public_key,
-            take=self._take,
+            take=self._intake.take,
             waiters=self._waiters,
             worker=self._worker,
             checkpoints=self._checkpoints,
@@ -230,6 +228,7 @@ class Node:
         self._consensus_observer.attach(self._replica.round)
         self._view.attach(self._network, self._replica, self._sync, self._senses())
         self._environment.attach(self._network, self._replica, self._sync)
+        self._intake.attach(self._gossip, self._replica)
         self.ledger.on_commit(self._on_commit)
         self._figures = Figures(self.metrics, self._sources(chain_store))
 
@@ -249,7 +248,7 @@ class Node:
             gossip=self._gossip,
             sync=self._sync,
             network=self._network,
-            rejected=self._rejected,
+            rejected=self._intake.rejected,
             unreachable_count=lambda: len(self._view.unreachable()),
             backup_age_seconds=self._control.backup_age_seconds,
         )
@@ -408,25 +407,6 @@ class Node:
         self._disk_low_bytes = free_bytes if free_bytes < least else None
 
     # --- what happens ---
-
-    def _take(self, data: bytes) -> Submission:
-        """Take a client's transaction: check it, keep it, tell the others, wake consensus. Raises: Rejected."""
-        try:
-            submission = self.ledger.submit(data)
-        except Rejected as rejection:
-            self._rejected[rejection.reason] += 1
-            raise
-        if submission.is_new:
-            self._gossip.submitted(submission.tx_id, data)
-            if not self._is_waking:
-                # In the next turn of the loop: calls that arrive together are proposed together.
-                self._is_waking = True
-                self._callbacks.call_later(0, self._wake)
-        return submission
-
-    def _wake(self) -> None:
-        self._is_waking = False
-        self._replica.on_transactions_pending()
 
     def _on_message(self, peer: PeerIdentity, channel: int, payload: bytes) -> None:
         """Hand a frame to its room. Raises: Rejected: no honest node sends such a thing, the peer is disconnected."""
