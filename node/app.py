@@ -7,7 +7,6 @@ to them comes as a callback, and a callback that fails stops the node. Source: A
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from node.control import Control, Surroundings
 from node.crypto.signing import Signer
 from node.crypto.verified import SignatureCache
 from node.custody import Custody, KeyPlace, open_member
+from node.disk_watch import DiskWatch
 from node.environment import Callbacks, ReplicaEnvironment
 from node.errors import ConfigError, Reason, Rejected, StorageError
 from node.figures import Figures, Sources
@@ -157,8 +157,6 @@ class Node:
         self._main: asyncio.Task[None] | None = None
         self._fatal: BaseException | None = None
         self._is_stopping = False
-        self._disk_low_bytes: int | None = None
-        """What is free on the disk, where that is little."""
         self.is_restored = False
         """A chain restored from a snapshot is to take the place of this one: start again."""
         self._callbacks = Callbacks(asyncio.get_running_loop(), self.fail)
@@ -213,6 +211,7 @@ class Node:
         self._transport_observer = TransportObserver(self.metrics, [peer.address for peer in config.p2p.peers])
         self._network = self._make_network(node_signer)
         data = home.folder / DATA_FOLDER
+        self._disk = DiskWatch(data, config.storage.disk_free_mebibytes_min * 2**20, self.metrics)
         self._shelf = SnapshotShelf(data / SNAPSHOTS_FOLDER)
         self._keeper = SnapshotKeeper(self.ledger, chain_store, self._shelf, data / SNAPSHOTS_FOLDER, self._callbacks)
         self._restorer = DiskRestorer(data, home.genesis, self._on_restored, self.ledger.recoveries, self._checkpoints)
@@ -237,7 +236,7 @@ class Node:
     def _senses(self) -> Senses:
         addresses = {peer.institution: peer.address for peer in self._config.p2p.peers}
         return Senses(
-            self._consensus_observer.witness, self._transport_observer.trouble, addresses, lambda: self._disk_low_bytes
+            self._consensus_observer.witness, self._transport_observer.trouble, addresses, lambda: self._disk.low_bytes
         )
 
     def _sources(self, chain_store: LevelDbStore) -> Sources:
@@ -393,18 +392,9 @@ class Node:
                     self._custody.tick(self._replica.view())
                 self._services.statistics.advance(self.ledger.head.height)
             if turn % DISK_TICKS == 0:
-                self._look_at_disk()
+                self._disk.look()
             turn += 1
             await asyncio.sleep(TICK_SECONDS)
-
-    def _look_at_disk(self) -> None:
-        """Say in time that the disk is getting full; its end is a StorageError."""
-        free_bytes = shutil.disk_usage(self._home.folder / DATA_FOLDER).free
-        self.metrics.disk_free_bytes.set(free_bytes)
-        least = self._config.storage.disk_free_mebibytes_min * 2**20
-        if free_bytes < least and self._disk_low_bytes is None:
-            self._log.warning("disk is getting full", free_bytes=free_bytes, wanted_bytes=least)
-        self._disk_low_bytes = free_bytes if free_bytes < least else None
 
     # --- what happens ---
 
