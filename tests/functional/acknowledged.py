@@ -14,10 +14,11 @@ import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 from tests.functional import harness
-from tests.functional.harness import Issuer
+from tests.functional.harness import ClientThreads, Issuer
 from tools.local_network import LocalNetwork
 from tools.node_client import CallFailed, NodeClient, NodeUnreachable
 
@@ -144,7 +145,7 @@ def _places(node: NodeSeen) -> dict[str, list[Place]]:
 # --- the clients ---
 
 
-class Clients:
+class Clients(ClientThreads):
     """One client per node, each with one transaction after the other, from entering to leaving.
 
     A client that gets no answer sometimes gives up, which leaves a transaction whose fate it does not know, and
@@ -160,6 +161,9 @@ class Clients:
         pause_s: float = 0.02,
         timeout_s: float = 120.0,
     ) -> None:
+        urls = [node.rpc for node in network.nodes]
+        clients = [[NodeClient(url, timeout_s=ANSWER_TIMEOUT_S) for url in urls] for _ in urls]
+        super().__init__(partial(self._turn, i, clients[i], random.Random(rng.random())) for i in range(len(urls)))
         self.told: list[Told] = []
         """In the order in which their clients were done with them."""
         self.refused: Counter[str] = Counter()
@@ -167,25 +171,8 @@ class Clients:
         self._issuer = issuer
         self._pause_s = pause_s
         self._timeout_s = timeout_s
-        self._urls = [node.rpc for node in network.nodes]
-        self._is_over = threading.Event()
         self._acknowledged = Counter[int]()
         self._lock = threading.Lock()
-        self._failure: BaseException | None = None
-        self._threads = [
-            threading.Thread(target=self._run, args=(i, random.Random(rng.random())), daemon=True)
-            for i in range(len(self._urls))
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        for thread in self._threads:
-            thread.join()
 
     def acknowledged(self, index: int) -> int:
         """Return how many transactions a node has acknowledged to anybody."""
@@ -199,19 +186,13 @@ class Clients:
             missing = [i for i, count in wanted.items() if self._acknowledged[i] < count]
             if not missing:
                 return time.monotonic() - started
-            if self._failure is not None:
-                raise AssertionError("a client failed") from self._failure
+            self.check()
             taken = time.monotonic() - started
             assert taken < self._timeout_s, f"for {taken:.0f} s nodes {missing} have acknowledged nothing"
             time.sleep(0.02)
 
-    def _run(self, index: int, rng: random.Random) -> None:
-        clients = [NodeClient(url, timeout_s=ANSWER_TIMEOUT_S) for url in self._urls]
-        try:
-            while not self._is_over.is_set():
-                self._is_over.wait(self._pause_s if self._one(index, clients, rng) else 0.1)
-        except BaseException as error:  # noqa: BLE001 – shown to the test by `wait`, which is in another thread
-            self._failure = error
+    def _turn(self, index: int, clients: Sequence[NodeClient], rng: random.Random) -> float:
+        return self._pause_s if self._one(index, clients, rng) else 0.1
 
     def _one(self, index: int, clients: Sequence[NodeClient], rng: random.Random) -> bool:
         """Submit one transaction and remember what became of it; tell whether it was acknowledged."""

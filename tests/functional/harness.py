@@ -17,8 +17,9 @@ import threading
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -221,45 +222,68 @@ def publish(network: LocalNetwork, institution: str, slug: str) -> Issuer:
     return Issuer(keystore, content.id)
 
 
-class Load:
-    """Issues through several nodes, one batch after the other each, and remembers what was acknowledged.
+class ClientThreads:
+    """Clients that work beside the test, each in a thread of its own, from entering to leaving."""
 
-    Acknowledged means: a node said that the transaction is in a block.
-    """
-
-    def __init__(self, network: LocalNetwork, issuer: Issuer, *indexes: int) -> None:
-        self.acknowledged: list[str] = []
-        self._issuer = issuer
+    def __init__(self, turns: Iterable[Callable[[], float]]) -> None:
+        """`turns`: what each client does over and over; a turn returns the seconds to pause before the next."""
+        self._failure: BaseException | None = None
         self._is_over = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(network.client(i),), daemon=True) for i in indexes]
+        self._threads = [threading.Thread(target=self._work, args=(turn,), daemon=True) for turn in turns]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._is_over.set()
         for thread in self._threads:
             thread.join()
+        if kind is None:
+            self.check()
 
-    def _run(self, client: NodeClient) -> None:
-        while not self._is_over.is_set():
-            try:
-                tx_id = client.submit(self._issuer.batch(client))
-                found = client.call("tx_wait", tx_id=tx_id, timeout_ms=2_000)
-            except (NodeUnreachable, CallFailed):
-                # The node was killed, or is catching up: whoever asks tries again.
-                self._is_over.wait(0.1)
-                continue
-            if found["status"] == "committed":
-                self.acknowledged.append(tx_id)
+    def check(self) -> None:
+        """Raise in the test's own thread what has ended a client."""
+        if self._failure is not None:
+            raise AssertionError("a client failed") from self._failure
+
+    def _work(self, turn: Callable[[], float]) -> None:
+        try:
+            while not self._is_over.is_set():
+                self._is_over.wait(turn())
+        except BaseException as error:  # noqa: BLE001 – shown by `check`, which is called in another thread
+            self._failure = error
+
+
+class Load(ClientThreads):
+    """Issues through several nodes, one batch after the other each, and remembers what was acknowledged.
+
+    Acknowledged means: a node said that the transaction is in a block.
+    """
+
+    def __init__(self, network: LocalNetwork, issuer: Issuer, *indexes: int) -> None:
+        super().__init__([partial(self._issue, network.client(i)) for i in indexes])
+        self.acknowledged: list[str] = []
+        self._issuer = issuer
+
+    def _issue(self, client: NodeClient) -> float:
+        try:
+            tx_id = client.submit(self._issuer.batch(client))
+            found = client.call("tx_wait", tx_id=tx_id, timeout_ms=2_000)
+        except (NodeUnreachable, CallFailed):
+            # The node was killed, or is catching up: whoever asks tries again.
+            return 0.1
+        if found["status"] == "committed":
+            self.acknowledged.append(tx_id)
+        return 0.0
 
     def wait_acknowledged(self, more: int) -> None:
         """Wait for so many more acknowledgements."""
         wanted = len(self.acknowledged) + more
         deadline = time.monotonic() + PATIENCE_S
         while len(self.acknowledged) < wanted:
+            self.check()
             assert time.monotonic() < deadline, f"{len(self.acknowledged)} of {wanted} acknowledged"
             time.sleep(0.02)
 
