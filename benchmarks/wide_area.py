@@ -267,6 +267,10 @@ class Machine:
         self.committed_us[block.header.height] = self._emulation.now_us
         self.views[block.header.height] = certificate.view
 
+    def heights_of_later_views(self) -> set[Height]:
+        """Return the heights that needed another view than the first."""
+        return {height for height, view in self.views.items() if view > 0}
+
 
 class Load:
     """Signed transactions of some universities, a new one every so often, which every node gets."""
@@ -409,17 +413,16 @@ class Network:
                 self.emulation.now_us,
             )
             victim.is_dead = True
-            heights = {height for height, v in self.witness.views.items() if v > 0}
+            known = self.witness.heights_of_later_views()
             limit_us = started + 60_000_000
             self.emulation.at(limit_us, lambda: None)
             self.emulation.run_until(
-                lambda h=heights, limit=limit_us: (
-                    {x for x, v in self.witness.views.items() if v > 0} != h  # type: ignore[misc]  # bound now
-                    or self.emulation.now_us >= limit
+                lambda known=known, limit=limit_us: (  # type: ignore[misc]  # bound now
+                    self.witness.heights_of_later_views() != known or self.emulation.now_us >= limit
                 )
             )
             traffic = self.emulation.traffic.since(before)
-            changed = max((x for x, v in self.witness.views.items() if v > 0), default=0)
+            changed = max(self.witness.heights_of_later_views(), default=0)
             if changed and changed - 1 in self.witness.committed_us:
                 gaps_ms.append((self.witness.committed_us[changed] - self.witness.committed_us[changed - 1]) / 1_000)
                 timeouts_ms.append(view.view_timeout_ms)
