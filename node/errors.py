@@ -67,7 +67,6 @@ class Reason(StrEnum):
     BAD_DOCUMENT = "bad_document"
     UNKNOWN_NETWORK = "unknown_network"
     CONTRADICTS_CHECKPOINT = "contradicts_checkpoint"
-    NOT_IN_SYNC = "not_in_sync"
 
 
 class Rejected(Exception):

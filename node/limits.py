@@ -27,7 +27,6 @@ HISTORY_STEPS_RESERVED: Final = 2
 """Room that an authority keeps to suspend and to withdraw an institution whose history is full."""
 HISTORY_BYTES_RESERVED: Final = 128 * 1024
 """The same in bytes of the record: two steps with the largest scope."""
-PENDING_APPLICATIONS_MAX: Final = 32
 COMPROMISE_LOOKBACK_HEIGHTS_MAX: Final = 1_000
 """A compromise declared further back needs an authority."""
 STATUS_LIST_BITS: Final = 131_072
