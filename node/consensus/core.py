@@ -159,7 +159,8 @@ class Core:
     def step(self, event: Input) -> tuple[Effect, ...]:
         """Apply one input; the effects must be carried out in the order given.
 
-        Raises: Rejected when the input is a peer's message that cannot be taken; nothing has changed.
+        Raises: Rejected when the input is a peer's message that cannot be taken: it counts for nothing but against its
+        sender's quota, and for the height that an early one claims.
         """
         return tuple(self._transition(event))
 
